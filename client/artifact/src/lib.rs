@@ -1,0 +1,2 @@
+//! Reads, writes, signs and verifies `.mender` artifacts.
+#![forbid(unsafe_code)]

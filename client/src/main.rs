@@ -1,0 +1,3 @@
+//! The program `rota`.
+
+fn main() {}

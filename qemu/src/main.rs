@@ -1,0 +1,4 @@
+//! The program `rota-qemu`.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! The program `rota-server`.
+#![forbid(unsafe_code)]
+
+fn main() {}
