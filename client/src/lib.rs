@@ -4,4 +4,10 @@
 #![deny(unsafe_code)]
 
 pub mod boot;
+pub mod clock;
+pub mod record;
 pub mod slot;
+pub mod sys;
+
+#[cfg(test)]
+mod testing;

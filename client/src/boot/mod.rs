@@ -3,9 +3,35 @@
 //! A back end knows which slot is committed and whether one is on trial. It does not know which slot is running:
 //! that is read from the kernel (`slot`), and `update` lays the two side by side.
 
+pub mod fake;
+pub mod grub;
+
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::slot::Slot;
+
+/// What `rota.toml` says about booting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Name of the back end: `grub`.
+    pub backend: String,
+    /// Folder of the boot loader's records; where the back end looks otherwise is its own affair.
+    pub env_dir: Option<PathBuf>,
+    /// Partition numbers of slot A and slot B, as boot loaders know them.
+    pub parts: [u32; 2],
+}
+
+/// Opens the back end that the settings name.
+pub fn open(settings: &Settings) -> Result<Box<dyn Boot>, Error> {
+    match settings.backend.as_str() {
+        "grub" => Ok(Box::new(grub::Grub::open(settings)?)),
+        "fake" => Ok(Box::new(fake::Fake::open(settings)?)),
+        other => Err(Error::Refused(format!(
+            "there is no boot back end \"{other}\"; set backend in [boot] of rota.toml to \"grub\""
+        ))),
+    }
+}
 
 /// What the boot loader's records say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +88,8 @@ pub trait Boot {
     /// Compares the copies of the boot loader's records and repairs a difference; says what it repaired.
     /// `fallback` is the slot to name as committed when every copy is lost.
     fn repair(&mut self, fallback: Slot) -> Result<Option<String>, Error>;
-    /// Restarts the machine the way this boot loader needs it. Returns only on failure (or in tests).
+    /// Restarts the machine the way this boot loader needs it. `Ok` means that the restart is under way: wait for the end,
+    /// and call `sys::power::force` when it does not come.
     fn reboot(&mut self) -> Result<(), Error>;
 }
 
@@ -75,6 +102,13 @@ pub enum Error {
     Invalid { object: String, found: String, next: &'static str },
     /// The act is refused in this state.
     Refused(String),
+}
+
+impl Error {
+    /// The act would change the slot that the boot loader returns to.
+    fn is_committed(act: &str, slot: Slot) -> Error {
+        Error::Refused(format!("cannot {act} slot {slot}: it is the committed one"))
+    }
 }
 
 impl fmt::Display for Error {

@@ -1,6 +1,14 @@
 //! The two root file systems: which is booted, and writing the other one.
 
+mod error;
+mod layout;
+mod target;
+
 use std::fmt;
+
+pub use error::Error;
+pub use layout::{Layout, System};
+pub use target::{Target, Writer};
 
 /// One of the two root file systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -12,6 +20,9 @@ pub enum Slot {
 }
 
 impl Slot {
+    /// Both, in order.
+    pub const BOTH: [Slot; 2] = [Slot::A, Slot::B];
+
     /// The other slot.
     pub fn other(self) -> Slot {
         match self {

@@ -1,0 +1,173 @@
+//! A pair of records: how the client remembers across power cuts and full disks.
+//!
+//! Two files of one fixed size, written in turn and in place, each with a sequence number and a checksum. The newest whole
+//! one counts, so a torn write leaves the one before; and since both exist in full from the start, a full disk stops nothing.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::sys::disk::{self, InPlace};
+
+/// First bytes of a record: magic (8), sequence (8, little endian), length of the content (4), SHA-256 of all else (32).
+const MAGIC: &[u8; 8] = b"rotarec1";
+const HEADER: usize = 52;
+
+/// Why a record could not be kept.
+#[derive(Debug)]
+pub enum Error {
+    /// One of the two files cannot be made or written.
+    Io { act: &'static str, path: PathBuf, source: io::Error },
+    /// The content does not fit: bytes given, bytes that fit.
+    TooLarge { path: PathBuf, length: usize, limit: usize },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Io { act, path, source } => write!(f, "cannot {act} {}: {source}", path.display()),
+            Error::TooLarge { path, length, limit } => {
+                write!(
+                    f,
+                    "cannot write {}: {length} bytes do not fit into a record of {limit}",
+                    path.display()
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Two records of one content.
+#[derive(Debug)]
+pub struct Pair {
+    paths: [PathBuf; 2],
+    size: usize,
+    /// The newest whole record: its place and sequence number.
+    newest: Option<(usize, u64)>,
+}
+
+impl Pair {
+    /// Opens `NAME.0` and `NAME.1` in `folder`, each of `size` bytes, making what is missing if that is possible.
+    /// Returns the newest content that is whole; `None` when there is none. Whatever lies there does not fail this:
+    /// ask `is_whole` before relying on it.
+    pub fn open(folder: &Path, name: &str, size: usize) -> (Pair, Option<Vec<u8>>) {
+        let paths = paths(folder, name);
+        let records = [read(&paths[0]), read(&paths[1])];
+        let newest = newest(&records);
+        let mut pair =
+            Pair { paths, size, newest: newest.map(|at| (at, records[at].as_ref().map_or(0, |r| r.0))) };
+        for at in 0..2 {
+            let _ = pair.make(at);
+        }
+        let content = newest.and_then(|at| records.into_iter().nth(at).flatten()).map(|(_, content)| content);
+        (pair, content)
+    }
+
+    /// Whether both files are there in full size, so that neither a power cut nor a full disk can stop the next write.
+    pub fn is_whole(&self) -> bool {
+        (0..2).all(|at| self.is_there(at))
+    }
+
+    /// Records `content` durably, over the older record.
+    pub fn write(&mut self, content: &[u8]) -> Result<(), Error> {
+        let (at, sequence) = match self.newest {
+            Some((newest, sequence)) => (1 - newest, sequence.wrapping_add(1)),
+            None => (0, 0),
+        };
+        let limit = self.size.saturating_sub(HEADER);
+        if content.len() > limit {
+            return Err(Error::TooLarge { path: self.paths[at].clone(), length: content.len(), limit });
+        }
+        self.make(at).map_err(|source| self.error("make", at, source))?;
+        InPlace::open(&self.paths[at])
+            .and_then(|file| file.write_at(0, &encode(sequence, content)))
+            .map_err(|source| self.error("write", at, source))?;
+        self.newest = Some((at, sequence));
+        Ok(())
+    }
+
+    fn is_there(&self, at: usize) -> bool {
+        fs::symlink_metadata(&self.paths[at])
+            .is_ok_and(|file| file.is_file() && file.len() == self.size as u64)
+    }
+
+    /// Makes a file that is missing or has another size. Filled with ones: a file of zeros may be stored as a hole, which
+    /// would need space later.
+    fn make(&mut self, at: usize) -> io::Result<()> {
+        if self.is_there(at) {
+            return Ok(());
+        }
+        let mut bytes = vec![0xff; self.size];
+        // A record of another size (a file cut short, another version's) keeps its content.
+        if let Some((sequence, content)) =
+            read(&self.paths[at]).filter(|(_, c)| c.len() + HEADER <= self.size)
+        {
+            let record = encode(sequence, &content);
+            bytes[..record.len()].copy_from_slice(&record);
+        }
+        disk::replace(&self.paths[at], &bytes, 0o600)
+    }
+
+    fn error(&self, act: &'static str, at: usize, source: io::Error) -> Error {
+        Error::Io { act, path: self.paths[at].clone(), source }
+    }
+}
+
+/// The newest whole content of the pair `name` in `folder`, touching nothing.
+pub fn newest_content(folder: &Path, name: &str) -> Option<Vec<u8>> {
+    let paths = paths(folder, name);
+    let records = [read(&paths[0]), read(&paths[1])];
+    let at = newest(&records)?;
+    records.into_iter().nth(at).flatten().map(|(_, content)| content)
+}
+
+fn paths(folder: &Path, name: &str) -> [PathBuf; 2] {
+    [folder.join(format!("{name}.0")), folder.join(format!("{name}.1"))]
+}
+
+type Record = (u64, Vec<u8>);
+
+/// Sequence numbers wrap around: the newer one is ahead by less than half of them.
+fn newest(records: &[Option<Record>; 2]) -> Option<usize> {
+    match records {
+        [Some((first, _)), Some((second, _))] => Some(usize::from((second.wrapping_sub(*first) as i64) > 0)),
+        [Some(_), None] => Some(0),
+        [None, Some(_)] => Some(1),
+        [None, None] => None,
+    }
+}
+
+fn encode(sequence: u64, content: &[u8]) -> Vec<u8> {
+    let mut record = Vec::with_capacity(HEADER + content.len());
+    record.extend_from_slice(MAGIC);
+    record.extend_from_slice(&sequence.to_le_bytes());
+    record.extend_from_slice(&(content.len() as u32).to_le_bytes());
+    let sum = sum(&record, content);
+    record.extend_from_slice(&sum);
+    record.extend_from_slice(content);
+    record
+}
+
+fn read(path: &Path) -> Option<Record> {
+    use std::io::Read;
+    // Whatever lies there is read only as far as a record can reach.
+    if !fs::symlink_metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(path).ok()?.take(16 << 20).read_to_end(&mut bytes).ok()?;
+    let (head, rest) = (bytes.get(..20)?, bytes.get(20..)?);
+    let sequence = u64::from_le_bytes(head.get(8..16)?.try_into().ok()?);
+    let length = u32::from_le_bytes(head.get(16..20)?.try_into().ok()?) as usize;
+    let content = rest.get(32..)?.get(..length)?;
+    (head.starts_with(MAGIC) && sum(head, content) == rest[..32]).then(|| (sequence, content.to_vec()))
+}
+
+fn sum(head: &[u8], content: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(head).chain_update(content).finalize().into()
+}

@@ -1,0 +1,149 @@
+//! The only ways in which anything durable is written. Each step passes a fault point.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::device;
+use super::fault::{self, Change, Kind};
+
+/// Replaces (or makes) the file `path` as a whole: write a temporary file beside it, sync, rename, sync the folder.
+/// After a power cut there is the old content or the new. `mode` are the permission bits.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let temporary = temporary(path)?;
+    fill(&temporary, bytes, mode).and_then(|()| rename(&temporary, path)).map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        error
+    })?;
+    sync_folder(path)
+}
+
+/// Removes the file `path` durably. Absent is fine.
+pub fn remove(path: &Path) -> io::Result<()> {
+    if !path.try_exists()? {
+        return Ok(());
+    }
+    fault::point(Kind::Remove, path)?;
+    fault::changing(|| Change::Removed { path: path.to_owned(), old: fs::read(path).unwrap_or_default() });
+    fs::remove_file(path)?;
+    sync_folder(path)
+}
+
+/// The temporary name of `replace`: always the same, so that a leftover of a power cut is used up by the next call.
+fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(path.with_file_name(format!(".{}.new", name.to_string_lossy())))
+}
+
+fn fill(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    fault::point(Kind::Create, path)?;
+    fault::changing(|| Change::Appeared { path: path.to_owned() });
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    fault::changing(|| Change::Written {
+        path: path.to_owned(),
+        offset: 0,
+        old: Vec::new(),
+        new: bytes.len(),
+    });
+    file.write_all(bytes)?;
+    fault::point(Kind::Sync, path)?;
+    file.sync_all()?;
+    fault::durable(path);
+    Ok(())
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fault::point(Kind::Rename, to)?;
+    fault::changing(|| Change::Renamed { from: from.to_owned(), to: to.to_owned(), old: fs::read(to).ok() });
+    fs::rename(from, to)
+}
+
+fn sync_folder(of: &Path) -> io::Result<()> {
+    let folder = match of.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => return Ok(()),
+    };
+    fault::point(Kind::SyncFolder, folder)?;
+    File::open(folder)?.sync_all()?;
+    fault::folder_durable(folder);
+    Ok(())
+}
+
+/// An existing file or block device that is written in place and never changes its size.
+#[derive(Debug)]
+pub struct InPlace {
+    file: File,
+    path: PathBuf,
+    size: u64,
+}
+
+impl InPlace {
+    /// Opens what is there for reading and writing; never creates.
+    pub fn open(path: &Path) -> io::Result<InPlace> {
+        Self::from_file(OpenOptions::new().read(true).write(true).open(path)?, path)
+    }
+
+    /// Opens a block device for this program alone: the kernel refuses when it is mounted or otherwise in use.
+    /// A regular file is simply opened.
+    pub fn open_exclusive(path: &Path) -> io::Result<InPlace> {
+        let flags = if device::is_block(path)? { nix::libc::O_EXCL } else { 0 };
+        Self::from_file(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?, path)
+    }
+
+    fn from_file(file: File, path: &Path) -> io::Result<InPlace> {
+        let size = device::size(&file)?;
+        Ok(InPlace { file, path: path.to_owned(), size })
+    }
+
+    /// Bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file, to read from or to ask about.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Fills `bytes` from `offset`.
+    pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    /// Writes without syncing. Refuses to go beyond the end.
+    pub fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if offset.checked_add(bytes.len() as u64).map_or(true, |end| end > self.size) {
+            return Err(nix::Error::EFBIG.into());
+        }
+        fault::point(Kind::Write, &self.path)?;
+        fault::changing(|| {
+            let mut old = vec![0; bytes.len()];
+            let read = self.file.read_exact_at(&mut old, offset);
+            debug_assert!(read.is_ok(), "what is inside a file can be read");
+            Change::Written { path: self.path.clone(), offset, old, new: bytes.len() }
+        });
+        self.file.write_all_at(bytes, offset)
+    }
+
+    /// Makes everything written durable.
+    pub fn sync(&self) -> io::Result<()> {
+        fault::point(Kind::Sync, &self.path)?;
+        self.file.sync_data()?;
+        fault::durable(&self.path);
+        Ok(())
+    }
+
+    /// Writes and syncs: durable when it returns.
+    pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.put(offset, bytes)?;
+        self.sync()
+    }
+}

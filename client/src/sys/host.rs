@@ -1,0 +1,26 @@
+//! What this machine is called and what it runs.
+
+/// The host name; empty when the kernel does not say.
+pub fn name() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// The running kernel, for example `Linux version 6.1.0`.
+pub fn kernel() -> String {
+    match nix::sys::utsname::uname() {
+        Ok(uname) => {
+            format!("{} version {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy())
+        }
+        Err(_) => String::new(),
+    }
+}
+
+/// The machine's architecture as the kernel names it, for example `x86_64`.
+pub fn machine() -> String {
+    nix::sys::utsname::uname().map(|uname| uname.machine().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Whether this process may do everything.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}

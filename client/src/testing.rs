@@ -1,0 +1,29 @@
+//! What unit tests of several rooms need.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A fresh temporary folder, removed when dropped.
+pub struct Folder(PathBuf);
+
+/// Makes a fresh temporary folder.
+pub fn folder() -> Folder {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!("rota-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&path).expect("a temporary folder");
+    Folder(path)
+}
+
+impl std::ops::Deref for Folder {
+    type Target = Path;
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
