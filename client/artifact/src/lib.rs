@@ -1,2 +1,35 @@
 //! Reads, writes, signs and verifies `.mender` artifacts.
+//!
+//! The format and nothing else: streams over `Read` and `Write`, no paths, no network. Everything is checked before it is
+//! handed out, and memory stays within [`Limits`] whatever a file claims.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod archive;
+mod checksum;
+mod compression;
+mod der;
+mod error;
+mod header;
+mod json;
+mod key;
+mod limits;
+mod manifest;
+mod payload;
+pub mod provides;
+mod read_header;
+mod reader;
+mod signature;
+
+pub use checksum::{Checksum, Hasher};
+pub use compression::{Compression, Encoder};
+pub use error::Error;
+pub use header::{
+    check_file_name, check_script_name, Depends, Header, PayloadHeader, Script, ARTIFACT_GROUP,
+    ARTIFACT_NAME, DEVICE_TYPE,
+};
+pub use key::{KeyKind, VerifyKey};
+pub use limits::Limits;
+pub use payload::{Payload, PayloadFile};
+pub use reader::{FileSummary, Reader, Summary};
+pub use signature::{Signature, Signer};

@@ -1,0 +1,34 @@
+//! As much of DER as keys need.
+
+/// Tags of the types that occur.
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+
+pub(crate) const OID: u8 = 0x06;
+pub(crate) const SEQUENCE: u8 = 0x30;
+
+/// Takes the next value, which has to have this tag, off `input`.
+pub(crate) fn take<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+    let (found, value, rest) = split(input)?;
+    if found != tag {
+        return None;
+    }
+    *input = rest;
+    Some(value)
+}
+
+/// Tag, value and what follows.
+pub(crate) fn split(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = input.split_first()?;
+    let (&first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(first);
+    if first >= 0x80 {
+        let count = usize::from(first & 0x7f);
+        if !(1..=3).contains(&count) || rest.len() < count {
+            return None;
+        }
+        length = rest[..count].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        rest = &rest[count..];
+    }
+    (rest.len() >= length).then(|| (tag, &rest[..length], &rest[length..]))
+}

@@ -1,0 +1,139 @@
+//! Keys that verify and sign artifacts: RSA, ECDSA P-256, and Ed25519, which is rota's own (artifact format: manifest.sig).
+use base64::{engine::general_purpose::STANDARD, Engine as _};
+use ring::signature::{
+    UnparsedPublicKey, VerificationAlgorithm, ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ED25519,
+    RSA_PKCS1_2048_8192_SHA256,
+};
+
+use crate::{
+    der::{self, BIT_STRING, INTEGER, OID, SEQUENCE},
+    Checksum, Error,
+};
+
+pub(crate) const OID_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+pub(crate) const OID_EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+pub(crate) const OID_P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+pub(crate) const OID_ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+
+/// The kinds of keys that artifacts are signed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// PKCS#1 v1.5 over SHA-256; 2048 to 8192 bits.
+    Rsa,
+    /// P-256 over SHA-256; the signature is `R‖S` of 64 bytes, or DER when hardware made it.
+    EcdsaP256,
+    /// rota's own: Mender's readers refuse it.
+    Ed25519,
+}
+
+/// A public key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyKey {
+    kind: KeyKind,
+    /// As the algorithm wants it: PKCS#1 `RSAPublicKey`, an uncompressed point, or 32 bytes.
+    key: Vec<u8>,
+    spki: Vec<u8>,
+}
+
+impl VerifyKey {
+    /// Reads a PEM file with a `PUBLIC KEY` (or the `RSA PUBLIC KEY` of PKCS#1).
+    pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
+        let (label, der) = parse_pem(pem)?;
+        match label.as_str() {
+            "PUBLIC KEY" => Self::from_spki(&der),
+            "RSA PUBLIC KEY" => Self::rsa(&der, der.clone()),
+            other => Err(key_error(format!("expected a PUBLIC KEY, found {other}"))),
+        }
+    }
+
+    /// Reads a DER `SubjectPublicKeyInfo`.
+    pub fn from_spki(spki: &[u8]) -> Result<Self, Error> {
+        let malformed = || key_error("the DER of the public key is malformed".to_owned());
+        let (algorithm, key) = split_spki(spki).ok_or_else(malformed)?;
+        let mut algorithm = algorithm;
+        let oid = der::take(&mut algorithm, OID).ok_or_else(malformed)?;
+        let made = |kind| Self { kind, key: key.to_vec(), spki: spki.to_vec() };
+        match oid {
+            OID_RSA => Self::rsa(key, spki.to_vec()),
+            OID_EC if der::take(&mut algorithm, OID) != Some(OID_P256) => {
+                Err(Error::KeyUnsupported { found: "an EC key of another curve than P-256".to_owned() })
+            }
+            OID_EC if key.len() != 65 || key[0] != 4 => {
+                Err(Error::KeyUnsupported { found: "an EC key with a compressed point".to_owned() })
+            }
+            OID_EC => Ok(made(KeyKind::EcdsaP256)),
+            OID_ED25519 if key.len() == 32 => Ok(made(KeyKind::Ed25519)),
+            _ => Err(Error::KeyUnsupported { found: "a key of this algorithm".to_owned() }),
+        }
+    }
+
+    fn rsa(key: &[u8], spki: Vec<u8>) -> Result<Self, Error> {
+        let modulus = || der::take(&mut der::take(&mut &*key, SEQUENCE)?, INTEGER);
+        let modulus = modulus().ok_or_else(|| key_error("the DER of the RSA key is malformed".to_owned()))?;
+        let modulus = modulus.strip_prefix(&[0]).unwrap_or(modulus);
+        let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+        if !(2048..=8192).contains(&bits) {
+            return Err(Error::KeyUnsupported { found: format!("an RSA key of {bits} bits") });
+        }
+        Ok(Self { kind: KeyKind::Rsa, key: key.to_vec(), spki })
+    }
+
+    /// What kind of key it is.
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// SHA-256 of the DER of the public key: a name for it.
+    pub fn fingerprint(&self) -> Checksum {
+        Checksum::of(&self.spki)
+    }
+
+    /// Does `signature` over `message` come from this key?
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let with = |algorithm: &'static dyn VerificationAlgorithm| {
+            UnparsedPublicKey::new(algorithm, &self.key).verify(message, signature).is_ok()
+        };
+        match self.kind {
+            KeyKind::Rsa => with(&RSA_PKCS1_2048_8192_SHA256),
+            KeyKind::EcdsaP256 if signature.len() == 64 => with(&ECDSA_P256_SHA256_FIXED),
+            KeyKind::EcdsaP256 => with(&ECDSA_P256_SHA256_ASN1),
+            KeyKind::Ed25519 => with(&ED25519),
+        }
+    }
+}
+
+/// Algorithm and key of a `SubjectPublicKeyInfo`.
+fn split_spki(mut spki: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut inner = der::take(&mut spki, SEQUENCE)?;
+    let algorithm = der::take(&mut inner, SEQUENCE)?;
+    let (unused_bits, key) = der::take(&mut inner, BIT_STRING)?.split_first()?;
+    (*unused_bits == 0 && inner.is_empty() && spki.is_empty()).then_some((algorithm, key))
+}
+
+pub(crate) fn key_error(reason: String) -> Error {
+    Error::Key { reason }
+}
+
+/// Label and content of the first PEM block that holds a key.
+pub(crate) fn parse_pem(pem: &[u8]) -> Result<(String, Vec<u8>), Error> {
+    let text = std::str::from_utf8(pem).map_err(|_| key_error("the file is not PEM text".to_owned()))?;
+    let mut rest = text;
+    while let Some((_, block)) = rest.split_once("-----BEGIN ") {
+        let (label, block) = block.split_once("-----").unwrap_or((block, ""));
+        let Some((body, after)) = block.split_once(&format!("-----END {label}-----")) else {
+            return Err(key_error(format!("the PEM block {label:?} has no end")));
+        };
+        rest = after;
+        if label == "EC PARAMETERS" {
+            continue; // openssl writes it in front of an EC key
+        }
+        if label == "ENCRYPTED PRIVATE KEY" || body.contains("Proc-Type:") {
+            return Err(key_error("the key is encrypted; decrypt it with `openssl pkey` first".to_owned()));
+        }
+        let body: String = body.split_whitespace().collect();
+        let der =
+            STANDARD.decode(body).map_err(|_| key_error(format!("the PEM block {label:?} is not base64")))?;
+        return Ok((label.to_owned(), der));
+    }
+    Err(key_error("the file has no PEM block with a key".to_owned()))
+}
