@@ -5,6 +5,7 @@
 
 pub mod fake;
 pub mod grub;
+pub mod uboot;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use crate::slot::Slot;
 /// What `rota.toml` says about booting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Name of the back end: `grub`.
+    /// Name of the back end: `grub`, `uboot`.
     pub backend: String,
     /// Folder of the boot loader's records; where the back end looks otherwise is its own affair.
     pub env_dir: Option<PathBuf>,
@@ -26,9 +27,10 @@ pub struct Settings {
 pub fn open(settings: &Settings) -> Result<Box<dyn Boot>, Error> {
     match settings.backend.as_str() {
         "grub" => Ok(Box::new(grub::Grub::open(settings)?)),
+        "uboot" => Ok(Box::new(uboot::UBoot::open(settings)?)),
         "fake" => Ok(Box::new(fake::Fake::open(settings)?)),
         other => Err(Error::Refused(format!(
-            "there is no boot back end \"{other}\"; set backend in [boot] of rota.toml to \"grub\""
+            "there is no boot back end \"{other}\"; set backend in [boot] of rota.toml to \"grub\" or \"uboot\""
         ))),
     }
 }

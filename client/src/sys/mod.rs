@@ -7,5 +7,6 @@ pub mod fifo;
 pub mod host;
 pub mod lock;
 pub mod mounts;
+pub mod mtd;
 pub mod power;
 pub mod process;
