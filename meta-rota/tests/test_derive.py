@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+import glob
+import json
+import os
+import re
+import subprocess
+import tempfile
+import unittest
+
+from rota import derive, layout as layouts
+
+LAYER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..")
+FILES = sorted(glob.glob(os.path.join(LAYER, "files", "layouts", "*.toml")))
+TOOL = os.path.join(LAYER, "scripts", "rota-layout")
+
+
+def board(name):
+    return layouts.load(os.path.join(LAYER, "files", "layouts", name + ".toml"))
+
+
+class Texts(unittest.TestCase):
+    def test_fw_env(self):
+        self.assertEqual(derive.fw_env(board("qemuarm64")),
+                         "/dev/mtd0 0x4000000 0x40000 0x40000\n/dev/mtd0 0x4040000 0x40000 0x40000\n")
+        self.assertEqual(derive.fw_env(board("raspberrypi3-64")),
+                         "/dev/mmcblk0 0x400000 0x20000\n/dev/mmcblk0 0x600000 0x20000\n")
+        self.assertEqual(derive.fw_env(board("qemux86-64")), "")
+
+    def test_uboot_config(self):
+        self.assertIn("CONFIG_ENV_ADDR_REDUND=0x4040000\n", derive.uboot_config(board("qemuarm64")))
+        self.assertIn("CONFIG_ENV_OFFSET_REDUND=0x600000\n", derive.uboot_config(board("beaglebone-yocto")))
+        self.assertEqual(derive.uboot_config(board("raspberrypi5")), "")
+
+    def test_client(self):
+        self.assertEqual(derive.client(board("qemux86-64")), '[slots]\na = "/dev/vda2"\nb = "/dev/vda3"\n\n'
+                         '[boot]\nbackend = "grub"\nenv_dir = "/boot/efi/grub-mender-grubenv"\n')
+        self.assertIn('a = "/dev/mmcblk0p5"\n', derive.client(board("raspberrypi5")))
+
+    def test_fstab(self):
+        self.assertEqual(derive.fstab(board("qemux86-64")),
+                         "/dev/vda1 /boot/efi vfat defaults,noatime,nofail 0 0\n"
+                         "/dev/vda4 /data ext4 defaults,noatime,nofail 0 2\n")
+
+    def test_facts_are_whole(self):
+        for path in FILES:
+            facts = json.loads(derive.facts(layouts.load(path)))
+            self.assertEqual(facts["slot_size"], next(each["size"] for each in facts["partitions"] if each["use"] == "slot_B"))
+
+    def test_wks_fills_both_slots_with_one_file(self):
+        for path in FILES:
+            lines = derive.wks(layouts.load(path), "DIR").splitlines()
+            self.assertEqual(sum("file=DIR/rootfs.ext4" in line for line in lines), 2, path)
+
+
+class Genimage(unittest.TestCase):
+    """Debian's genimage makes the disk, and its table is the one computed."""
+
+    def test_the_table_is_as_computed(self):
+        for path in FILES:
+            layout = layouts.load(path)
+            with self.subTest(layout.board), tempfile.TemporaryDirectory() as folder:
+                table = self.make(layout, folder)
+                expected = {each.number: (each.offset // 512, each.size // 512) for each in layout.partitions}
+                found = {number: place for number, place in table.items() if number != 4 or 4 in expected}
+                self.assertEqual(found, expected)
+
+    def make(self, layout, folder):
+        for part in layout.partitions:
+            with open(os.path.join(folder, derive.image_name(part)), "wb") as file:
+                file.write(part.name.encode())
+        config = os.path.join(folder, "genimage.cfg")
+        with open(config, "w", encoding="utf-8") as file:
+            file.write(derive.genimage(layout))
+        os.mkdir(os.path.join(folder, "root"))
+        subprocess.run(["genimage", "--config", config, "--inputpath", folder, "--outputpath", folder, "--rootpath",
+                        os.path.join(folder, "root"), "--tmppath", os.path.join(folder, "tmp"), "--loglevel", "0"],
+                       check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        disk = os.path.join(folder, layout.board + ".img")
+        self.assertLessEqual(os.stat(disk).st_size, layout.size)
+        dump = subprocess.run(["sfdisk", "--dump", disk], check=True, stdout=subprocess.PIPE).stdout.decode()
+        rows = re.findall(r"\.img(\d+) : start= *(\d+), size= *(\d+)", dump)
+        return {int(number): (int(start), int(size)) for number, start, size in rows}
+
+
+class Tool(unittest.TestCase):
+    def run_tool(self, *arguments):
+        return subprocess.run([TOOL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+
+    def test_every_format_of_every_layout(self):
+        for path in FILES:
+            for form in ("show", "wks", "genimage", "fw-env", "uboot", "client", "fstab", "json"):
+                done = self.run_tool(form, path)
+                self.assertEqual((done.returncode, done.stderr), (0, ""), (form, path))
+
+    def test_says_why_not(self):
+        done = self.run_tool("show", FILES[0], "--rootfs", str(2**40))
+        self.assertEqual(done.returncode, 1)
+        self.assertTrue(done.stderr.startswith("rota-layout: the root file system does not fit"), done.stderr)
+        done = self.run_tool("show", "nowhere.toml")
+        self.assertIn("cannot read the layout nowhere.toml", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
