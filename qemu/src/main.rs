@@ -1,4 +1,32 @@
 //! The program `rota-qemu`.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: rota-qemu demo [--once]
+  demo    shows a good update and three bad ones on a virtual machine, and keeps it running
+          --once   ends after the last step; the exit status says whether all steps went well";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["demo"] => rota_qemu::demo::run(false),
+        ["demo", "--once"] => rota_qemu::demo::run(true),
+        ["--help" | "-h"] => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rota-qemu: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Where things lie on the host: the checkout, its build folder, the programs, the cache.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Result};
+
+/// The checkout and its build folder.
+#[derive(Debug, Clone)]
+pub struct House {
+    root: PathBuf,
+    build: PathBuf,
+}
+
+impl House {
+    /// The checkout that the current folder is in. `ROTA_BUILD_DIR` moves the build folder, as in `scripts/env.sh`.
+    pub fn find() -> Result<House> {
+        let here = std::env::current_dir().context("find", "the current folder")?;
+        let root = here.ancestors().find(|folder| folder.join("scripts/env.sh").is_file());
+        let root = root.map(Path::to_path_buf).ok_or_else(|| Error::Missing {
+            object: here.join("scripts/env.sh"),
+            next: "run this inside a checkout of rota".into(),
+        })?;
+        let build = std::env::var_os("ROTA_BUILD_DIR").map_or_else(|| root.join(".build"), PathBuf::from);
+        Ok(House { root, build })
+    }
+
+    /// A file of the checkout.
+    pub fn source(&self, path: &str) -> Result<PathBuf> {
+        let object = self.root.join(path);
+        if object.exists() {
+            return Ok(object);
+        }
+        Err(Error::Missing { object, next: "it belongs to the checkout; see `git status`".into() })
+    }
+
+    /// One of rota's programs, as `scripts/build` leaves them.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        let object = self.build.join("bin").join(name);
+        if object.is_file() {
+            return Ok(object);
+        }
+        Err(Error::Missing { object, next: "run scripts/build".into() })
+    }
+
+    /// What is kept from run to run: unpacked Debian packages.
+    pub fn cache(&self) -> Result<PathBuf> {
+        folder(self.build.join("qemu-cache"))
+    }
+
+    /// An empty folder for the scenario called `name`. It stays after the run, for people to look into.
+    pub fn scene(&self, name: &str) -> Result<PathBuf> {
+        let scene = self.build.join("qemu-lab").join(name);
+        if scene.exists() {
+            fs::remove_dir_all(&scene).context("empty", scene.display())?;
+        }
+        folder(scene)
+    }
+}
+
+/// Makes sure that a folder is there.
+pub fn folder(path: PathBuf) -> Result<PathBuf> {
+    fs::create_dir_all(&path).context("make", path.display())?;
+    Ok(path)
+}
+
+/// The right to run a machine. One at a time on one host: emulation takes all the processors there are.
+pub struct Turn(#[allow(dead_code)] File);
+
+impl Turn {
+    /// Waits for it, however long that takes.
+    pub fn take() -> Result<Turn> {
+        let path = std::env::temp_dir().join("rota-qemu.lock");
+        let file = File::options().create(true).append(true).open(&path).context("open", path.display())?;
+        file.lock().context("lock", path.display())?;
+        Ok(Turn(file))
+    }
+}

@@ -1,0 +1,110 @@
+//! Kinds of machines: one trait, one file per kind.
+
+mod x86_64;
+
+use std::fmt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::disk::Layout;
+use crate::error::{Error, Result};
+use crate::house::House;
+
+pub use x86_64::X86_64;
+
+/// Every kind there is.
+pub const ALL: [&dyn Kind; 1] = [&X86_64];
+
+/// The kind called `name`.
+pub fn named(name: &str) -> Result<&'static dyn Kind> {
+    ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| Error::Unexpected {
+        what: "the kind of machine".into(),
+        expected: ALL.map(|kind| kind.name()).join(" or "),
+        found: name.into(),
+    })
+}
+
+/// One of the two root file systems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    A,
+    B,
+}
+
+impl Slot {
+    pub fn other(self) -> Slot {
+        match self {
+            Slot::A => Slot::B,
+            Slot::B => Slot::A,
+        }
+    }
+
+    /// From `A` or `B`, as on the kernel's command line.
+    pub fn named(name: &str) -> Result<Slot> {
+        match name {
+            "A" => Ok(Slot::A),
+            "B" => Ok(Slot::B),
+            _ => Err(Error::Unexpected {
+                what: "the slot".into(),
+                expected: "A or B".into(),
+                found: name.into(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// What the boot loader's records on the disk say, read from outside of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loader {
+    /// The slot that is started when nothing is on trial.
+    pub committed: Slot,
+    /// Whether the other slot is armed or running its trial.
+    pub trial: bool,
+}
+
+impl fmt::Display for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "slot {} committed", self.committed)?;
+        if self.trial {
+            write!(f, ", slot {} on trial", self.committed.other())?;
+        }
+        Ok(())
+    }
+}
+
+/// What differs from machine to machine.
+pub trait Kind: Sync {
+    /// Name of the kind, for people and for folders.
+    fn name(&self) -> &'static str;
+    /// The device type that its artifacts are made for.
+    fn device_type(&self) -> &'static str;
+    /// Debian's name of the architecture.
+    fn architecture(&self) -> &'static str;
+    /// Debian package that depends on the kernel.
+    fn kernel(&self) -> &'static str;
+    /// Kernel modules to load at start; those that they need come along.
+    fn modules(&self) -> &'static [&'static str];
+    /// Terminal device of the lab's shell, for example `ttyS1`.
+    fn shell(&self) -> &'static str;
+    /// What is mounted at start: device, folder, file system.
+    fn mounts(&self) -> &'static [(&'static str, &'static str, &'static str)];
+    /// The client's configuration of slots and boot loader, TOML.
+    fn client(&self) -> &'static str;
+    /// The partitions of the disk.
+    fn layout(&self) -> Layout;
+    /// Number of a slot's partition, from 1.
+    fn partition(&self, slot: Slot) -> usize;
+    /// Makes a disk with `image` in slot A, committed, and nothing in slot B. `work` is a folder for files on the way.
+    fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()>;
+    /// The emulator with all that the machine is made of: console on standard output, the lab's shell on the
+    /// character device `shell`. It runs in the folder of the machine, whose disk is `disk.img`.
+    fn qemu(&self, folder: &Path) -> Result<Command>;
+    /// Reads the boot loader's records from a disk.
+    fn loader(&self, disk: &Path) -> Result<Loader>;
+}

@@ -1,0 +1,251 @@
+//! `x86_64`: a PC with UEFI (OVMF), GRUB and an NVMe disk. Debian's cloud kernel has NVMe and ext4 built in, so the
+//! slot is started without an initramfs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Kind, Loader, Slot};
+use crate::disk::{self, Layout, Partition};
+use crate::error::{Context, Error, Result};
+use crate::house::House;
+use crate::run;
+
+pub struct X86_64;
+
+const ESP: usize = 1;
+const DATA: usize = 4;
+const PARTITIONS: &[Partition] = &[
+    Partition { name: "esp", kind: "EF00", mib: 16 },
+    Partition { name: "rootfs_A", kind: "8300", mib: 48 },
+    Partition { name: "rootfs_B", kind: "8300", mib: 48 },
+    Partition { name: "data", kind: "8300", mib: 32 },
+];
+
+/// rota's boot script, as the Yocto layer has it.
+const GRUB_FILES: &str = "meta-rota/recipes-bsp/grub/files";
+const GRUB_MODULES: &[&str] = &[
+    "part_gpt",
+    "fat",
+    "ext2",
+    "normal",
+    "configfile",
+    "loadenv",
+    "test",
+    "regexp",
+    "echo",
+    "linux",
+    "boot",
+    "serial",
+    "terminal",
+    "reboot",
+    "halt",
+    "sleep",
+    "minicmd",
+    "search",
+    "search_label",
+    "search_fs_uuid",
+    "search_fs_file",
+    "ls",
+    "cat",
+    "probe",
+    "true",
+];
+const OVMF: &str = "/usr/share/OVMF";
+
+impl Kind for X86_64 {
+    fn name(&self) -> &'static str {
+        "x86_64"
+    }
+
+    fn device_type(&self) -> &'static str {
+        "qemu-x86_64"
+    }
+
+    fn architecture(&self) -> &'static str {
+        "amd64"
+    }
+
+    fn kernel(&self) -> &'static str {
+        "linux-image-cloud-amd64"
+    }
+
+    fn modules(&self) -> &'static [&'static str] {
+        &["virtio_pci", "virtio_net", "vfat", "nls_cp437", "nls_ascii"]
+    }
+
+    fn shell(&self) -> &'static str {
+        "ttyS1"
+    }
+
+    fn mounts(&self) -> &'static [(&'static str, &'static str, &'static str)] {
+        &[("/dev/nvme0n1p4", "/data", "ext4"), ("/dev/nvme0n1p1", "/boot/efi", "vfat")]
+    }
+
+    fn client(&self) -> &'static str {
+        "[slots]
+a = \"/dev/nvme0n1p2\"
+b = \"/dev/nvme0n1p3\"
+
+[boot]
+backend = \"grub\"
+env_dir = \"/boot/efi/grub-mender-grubenv\"
+"
+    }
+
+    fn layout(&self) -> Layout {
+        Layout(PARTITIONS)
+    }
+
+    fn partition(&self, slot: Slot) -> usize {
+        match slot {
+            Slot::A => 2,
+            Slot::B => 3,
+        }
+    }
+
+    fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()> {
+        let layout = self.layout();
+        let (esp, data) = (work.join("esp.fat"), work.join("data.ext4"));
+        make_esp(house, work, &esp)?;
+        disk::data_file_system(&data, PARTITIONS[DATA - 1].mib)?;
+        layout.create(disk)?;
+        layout.fill(disk, ESP, &esp)?;
+        layout.fill(disk, self.partition(Slot::A), image)?;
+        layout.fill(disk, DATA, &data)
+    }
+
+    fn qemu(&self, folder: &Path) -> Result<Command> {
+        let firmware = Path::new(OVMF).join("OVMF_CODE_4M.fd");
+        if !firmware.exists() {
+            return Err(Error::Missing { object: firmware, next: "run scripts/deps".into() });
+        }
+        let vars = folder.join("firmware-vars.fd");
+        if !vars.exists() {
+            fs::copy(Path::new(OVMF).join("OVMF_VARS_4M.fd"), &vars).context("write", vars.display())?;
+        }
+        let mut qemu = run::dependent("qemu-system-x86_64");
+        qemu.args("-accel tcg -M q35 -cpu max -m 256 -smp 2 -nodefaults -display none".split(' '));
+        qemu.args(["-serial", "stdio", "-serial", "chardev:shell"]);
+        qemu.arg("-drive")
+            .arg(format!("if=pflash,unit=0,format=raw,readonly=on,file={}", firmware.display()));
+        qemu.args(["-drive", "if=pflash,unit=1,format=raw,file=firmware-vars.fd"]);
+        qemu.args(["-drive", "if=none,id=disk,format=raw,file=disk.img"]);
+        qemu.args(["-device", "nvme,drive=disk,serial=lab,bootindex=0"]);
+        qemu.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
+        Ok(qemu)
+    }
+
+    fn loader(&self, disk: &Path) -> Result<Loader> {
+        let esp = disk.with_extension("esp");
+        fs::write(&esp, self.layout().take(disk, ESP)?).context("write", esp.display())?;
+        let (one, two) = (grub_copy(&esp, 1)?, grub_copy(&esp, 2)?);
+        if one != two {
+            return Err(Error::Unexpected {
+                what: "the two copies of GRUB's environment".into(),
+                expected: "the same in both".into(),
+                found: format!("{one:?} and {two:?}"),
+            });
+        }
+        let value = |key: &str| one.get(key).map_or("", String::as_str);
+        let trial = value("upgrade_available") == "1";
+        let named = match value("mender_boot_part") {
+            "2" => Slot::A,
+            "3" => Slot::B,
+            other => {
+                return Err(Error::Unexpected {
+                    what: "mender_boot_part in GRUB's environment".into(),
+                    expected: "2 or 3".into(),
+                    found: other.into(),
+                })
+            }
+        };
+        Ok(Loader { committed: if trial { named.other() } else { named }, trial })
+    }
+}
+
+fn make_esp(house: &House, work: &Path, esp: &Path) -> Result<()> {
+    let write = |name: &str, content: &[u8]| {
+        let path = work.join(name);
+        fs::write(&path, content).context("write", path.display()).map(|()| path)
+    };
+    let scripts = house.source(GRUB_FILES)?;
+    let loader = work.join("BOOTX64.EFI");
+    let mut mkimage = Command::new("grub-mkimage");
+    mkimage.args(["-O", "x86_64-efi", "-p", "/grub", "-o"]).arg(&loader);
+    mkimage.arg("-c").arg(scripts.join("rota-grub-embed.cfg"));
+    run::output(mkimage.args(GRUB_MODULES))?;
+
+    let env = write(
+        "env",
+        &grub_block(&[("bootcount", "0"), ("mender_boot_part", "2"), ("upgrade_available", "0")]),
+    )?;
+    let lock = write("lock", &grub_block(&[("editing", "0")]))?;
+    let sum = run::output(Command::new("sha256sum").arg("lock").current_dir(work))?;
+    let sum = write("lock.sha256sum", sum.as_bytes())?;
+
+    let mut folders = ["EFI", "EFI/BOOT", "grub", "grub-mender-grubenv"].map(String::from).to_vec();
+    let mut files = vec![
+        (loader, "EFI/BOOT/BOOTX64.EFI".to_string()),
+        (scripts.join("rota-grub.cfg"), "grub/grub.cfg".into()),
+        (scripts.join("rota-grub-defines.cfg"), "grub/rota-grub-defines.cfg".into()),
+    ];
+    for copy in ["mender_grubenv1", "mender_grubenv2"] {
+        let folder = format!("grub-mender-grubenv/{copy}");
+        for (file, name) in [(&env, "env"), (&lock, "lock"), (&sum, "lock.sha256sum")] {
+            files.push((file.clone(), format!("{folder}/{name}")));
+        }
+        folders.push(folder);
+    }
+    disk::fat_file_system(esp, PARTITIONS[ESP - 1].mib, &folders, &files)
+}
+
+/// A GRUB environment block: 1024 bytes, filled up with `#`.
+fn grub_block(values: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = String::from("# GRUB Environment Block\n");
+    for (key, value) in values {
+        block += &format!("{key}={value}\n");
+    }
+    let mut block = block.into_bytes();
+    block.resize(1024, b'#');
+    block
+}
+
+/// One copy of GRUB's environment. Its lock must be open.
+fn grub_copy(esp: &Path, copy: usize) -> Result<BTreeMap<String, String>> {
+    let read = |name: &str| {
+        let path = format!("::/grub-mender-grubenv/mender_grubenv{copy}/{name}");
+        let block = run::output(Command::new("mtype").arg("-i").arg(esp).arg(path))?;
+        let pairs =
+            block.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+        Ok(pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect::<BTreeMap<_, _>>())
+    };
+    let lock = read("lock")?;
+    if lock.get("editing").map(String::as_str) != Some("0") {
+        return Err(Error::Unexpected {
+            what: format!("the lock of copy {copy} of GRUB's environment"),
+            expected: "editing=0".into(),
+            found: format!("{lock:?}"),
+        });
+    }
+    read("env")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_1024_bytes_and_reads_back() {
+        let block = grub_block(&[("bootcount", "0"), ("upgrade_available", "1")]);
+        assert_eq!(block.len(), 1024);
+        assert!(block.starts_with(b"# GRUB Environment Block\nbootcount=0\nupgrade_available=1\n###"));
+    }
+
+    #[test]
+    fn the_partitions_follow_one_another() {
+        assert_eq!(X86_64.layout().span(1), (disk::MIB, 16 * disk::MIB));
+        assert_eq!(X86_64.layout().span(3), (65 * disk::MIB, 48 * disk::MIB));
+    }
+}

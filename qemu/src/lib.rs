@@ -1,0 +1,18 @@
+//! Virtual machines for rota's demo and system tests. A scenario starts with a [`lab::Lab`].
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod console;
+pub mod debian;
+pub mod demo;
+pub mod disk;
+pub mod error;
+pub mod house;
+pub mod kind;
+pub mod lab;
+pub mod machine;
+pub mod release;
+pub mod run;
+pub mod server;
+pub mod tree;
+pub mod wait;

@@ -1,0 +1,178 @@
+//! The files of a slot: a kernel and its modules, BusyBox, the C library, rota and its guard.
+
+use std::fs;
+use std::os::unix::fs::{symlink, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::debian::Debian;
+use crate::error::{Context, Error, Result};
+use crate::house::{folder, House};
+use crate::kind::Kind;
+use crate::run;
+
+/// What the dynamic programs of a slot are linked with: package, file names within it.
+const LIBRARIES: [(&str, &[&str]); 2] =
+    [("libc6", &["ld-linux", "libc.so.6", "libm.so.6"]), ("libgcc-s1", &["libgcc_s.so.1"])];
+
+const FOLDERS: [&str; 14] = [
+    "bin",
+    "sbin",
+    "usr/bin",
+    "usr/sbin",
+    "usr/lib/lab",
+    "usr/lib/rota",
+    "etc/init.d",
+    "etc/rota",
+    "var/lib",
+    "dev",
+    "proc",
+    "sys",
+    "run",
+    "tmp",
+];
+
+/// A folder that becomes a slot's root file system.
+pub struct Tree(PathBuf);
+
+impl Tree {
+    /// What every release for machines of `kind` has in common.
+    pub fn base(house: &House, kind: &dyn Kind, at: PathBuf) -> Result<Tree> {
+        let debian = Debian::new(house, kind.architecture())?;
+        let tree = Tree(folder(at)?);
+        for path in FOLDERS {
+            folder(tree.0.join(path))?;
+        }
+        tree.add_busybox(&debian)?;
+        tree.add_kernel(&debian, kind)?;
+        tree.add_libraries(&debian)?;
+        tree.add_rota(house)?;
+        tree.add_init(kind)?;
+        Ok(tree)
+    }
+
+    /// A second tree with the same files, sharing their bytes. [`Tree::write`] replaces a file, so the first one stays as it is.
+    pub fn branch(&self, at: PathBuf) -> Result<Tree> {
+        run::output(Command::new("cp").arg("-al").arg(&self.0).arg(&at))?;
+        Ok(Tree(at))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file of the tree, `mode` as in chmod. `path` is absolute, as on the device.
+    pub fn write(&self, path: &str, content: &[u8], mode: u32) -> Result<()> {
+        let file = self.at(path);
+        self.remove(path)?;
+        folder(file.parent().unwrap_or(&self.0).to_path_buf())?;
+        fs::write(&file, content).context("write", file.display())?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode))
+            .context("set the mode of", file.display())
+    }
+
+    /// Takes a file out of the tree; it may be absent.
+    pub fn remove(&self, path: &str) -> Result<()> {
+        match fs::remove_file(self.at(path)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove", path),
+            _ => Ok(()),
+        }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.0.join(path.trim_start_matches('/'))
+    }
+
+    fn link(&self, path: &str, target: &str) -> Result<()> {
+        symlink(target, self.at(path)).context("link", path)
+    }
+
+    fn copy(&self, from: &Path, path: &str, mode: u32) -> Result<()> {
+        self.write(path, &fs::read(from).context("read", from.display())?, mode)
+    }
+
+    fn add_busybox(&self, debian: &Debian) -> Result<()> {
+        let busybox = debian.unpacked("busybox-static")?;
+        self.copy(&busybox.join("bin/busybox"), "/bin/busybox", 0o755)?;
+        // Every architecture's BusyBox has the same applets, so the host's own one may list them.
+        for applet in run::output(Command::new("busybox").arg("--list-full"))?.lines() {
+            if applet != "bin/busybox" && self.at(applet).parent().is_some_and(Path::is_dir) {
+                self.link(applet, "/bin/busybox")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_kernel(&self, debian: &Debian, kind: &dyn Kind) -> Result<()> {
+        let package = debian.kernel(kind.kernel())?;
+        let files = debian.unpacked(&package)?;
+        let version = package.trim_start_matches("linux-image-");
+        let modules = Path::new("lib/modules").join(version);
+        self.copy(&files.join(format!("boot/vmlinuz-{version}")), "/boot/vmlinuz", 0o644)?;
+        if !files.join(&modules).join("modules.dep.bin").exists() {
+            run::output(run::admin("depmod").arg("-b").arg(&files).arg(version))?;
+        }
+        for name in kind.modules() {
+            let mut modprobe = run::admin("modprobe");
+            modprobe.arg("-d").arg(&files).args(["-S", version, "--show-depends", name]);
+            for module in run::output(&mut modprobe)?.lines().filter_map(|l| l.strip_prefix("insmod ")) {
+                let from = Path::new(module.trim());
+                let path = from.strip_prefix(&files).map_err(|_| Error::Unexpected {
+                    what: format!("the module {name}"),
+                    expected: format!("a file below {}", files.display()),
+                    found: module.into(),
+                })?;
+                self.copy(from, &path.to_string_lossy(), 0o644)?;
+            }
+        }
+        for list in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
+            self.copy(&files.join(&modules).join(list), &modules.join(list).to_string_lossy(), 0o644)?;
+        }
+        run::output(run::admin("depmod").arg("-b").arg(&self.0).arg(version))?;
+        self.write("/etc/modules", (kind.modules().join("\n") + "\n").as_bytes(), 0o644)
+    }
+
+    fn add_libraries(&self, debian: &Debian) -> Result<()> {
+        for (package, names) in LIBRARIES {
+            let files = debian.unpacked(package)?;
+            let found = run::output(Command::new("find").arg(&files).args(["-name", "*.so*"]))?;
+            for file in found.lines().map(Path::new) {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                if !names.iter().any(|wanted| name.starts_with(wanted)) {
+                    continue;
+                }
+                let path = file.strip_prefix(&files).unwrap_or(file).to_string_lossy();
+                match fs::read_link(file) {
+                    Ok(target) => {
+                        folder(self.at(&path).parent().unwrap_or(&self.0).to_path_buf())?;
+                        self.link(&path, &target.to_string_lossy())?;
+                    }
+                    Err(_) => self.copy(file, &path, 0o755)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_rota(&self, house: &House) -> Result<()> {
+        self.copy(&house.program("rota")?, "/usr/sbin/rota", 0o755)?;
+        self.copy(&house.source("client/dist/rota-guard")?, "/usr/lib/rota/rota-guard", 0o755)?;
+        self.link("var/lib/rota", "/data/rota")
+    }
+
+    fn add_init(&self, kind: &dyn Kind) -> Result<()> {
+        let inittab = include_str!("../image/inittab").replace("@SHELL@", kind.shell());
+        self.write("/etc/inittab", inittab.as_bytes(), 0o644)?;
+        self.write("/etc/init.d/rcS", include_bytes!("../image/rcS"), 0o755)?;
+        self.write("/usr/lib/lab/shell", include_bytes!("../image/shell"), 0o755)?;
+        self.write("/etc/passwd", b"root::0:0:root:/root:/bin/sh\n", 0o644)?;
+        self.write("/etc/group", b"root:x:0:\n", 0o644)?;
+        self.write("/etc/hostname", kind.name().as_bytes(), 0o644)?;
+        let mut partitions = String::new();
+        for (device, place, file_system) in kind.mounts() {
+            folder(self.at(place))?;
+            partitions += &format!("{device} {place} {file_system}\n");
+        }
+        self.write("/etc/partitions", partitions.as_bytes(), 0o644)
+    }
+}
