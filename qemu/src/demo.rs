@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::{check, Context, Result};
 use crate::house::House;
@@ -10,11 +10,9 @@ use crate::kind::{Slot, X86_64};
 use crate::lab::Lab;
 use crate::machine::{Machine, BOOT};
 use crate::release::Release;
-use crate::server::{Device, EMAIL, PASSWORD};
+use crate::server::{Device, EMAIL, PASSWORD, UPDATE};
 use crate::wait::secs;
 
-/// How long an update may take with all its reboots, on a busy host.
-const UPDATE: Duration = secs(300);
 /// Where the machine keeps the client's memory figures, across the reboot.
 const MEMORY: &str = "/data/lab-memory";
 

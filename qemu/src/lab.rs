@@ -84,6 +84,11 @@ impl Lab {
         Ok(built)
     }
 
+    /// A certificate authority that this lab's server has nothing to do with, PEM.
+    pub fn foreign_ca(&self) -> Result<Vec<u8>> {
+        Server::make_ca(&self.house, &self.scene.join("foreign"))
+    }
+
     /// A new machine with the first release in slot A, switched off.
     pub fn new_machine(&mut self) -> Result<Machine> {
         self.machines += 1;

@@ -30,6 +30,7 @@ pub struct Release {
     client: Client,
     device_type: Option<String>,
     mib: Option<u64>,
+    compression: &'static str,
     files: Vec<(String, Vec<u8>, u32)>,
     without: Vec<&'static str>,
 }
@@ -49,7 +50,8 @@ pub struct Built {
 impl Release {
     pub fn new(name: &str, client: Client) -> Release {
         let (files, without) = (Vec::new(), Vec::new());
-        Release { name: name.into(), client, device_type: None, mib: None, files, without }
+        let compression = "gzip";
+        Release { name: name.into(), client, device_type: None, mib: None, compression, files, without }
     }
 
     /// The kernel finds nothing to start, and panics.
@@ -87,6 +89,12 @@ impl Release {
         self
     }
 
+    /// The payload is stored as it is, so that a changed byte of it is found by its checksum alone.
+    pub fn uncompressed(mut self) -> Release {
+        self.compression = "none";
+        self
+    }
+
     /// One more file, or another content of a file.
     pub fn with_file(mut self, path: &str, content: &[u8], mode: u32) -> Release {
         self.files.push((path.into(), content.into(), mode));
@@ -117,7 +125,7 @@ impl Release {
         let device_type = self.device_type.as_deref().unwrap_or(kind.device_type());
         let mut write = Command::new(house.program("rota-artifact")?);
         write.args(["write", "rootfs-image", "-n", &self.name, "-t", device_type, "-f"]).arg(&image);
-        run::output(write.arg("-o").arg(&artifact).args(["--compression", "gzip"]))?;
+        run::output(write.arg("-o").arg(&artifact).args(["--compression", self.compression]))?;
         let file = File::open(&image).context("open", image.display())?;
         let length = file.metadata().context("look at", image.display())?.len();
         let digest = disk::digest(file).context("read", image.display())?;

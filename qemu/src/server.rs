@@ -17,6 +17,8 @@ use crate::wait::{secs, until, Look};
 
 pub const EMAIL: &str = "admin@example.com";
 pub const PASSWORD: &str = "rota-demo-1";
+/// How long an update may take with all its reboots, on a busy host.
+pub const UPDATE: Duration = secs(300);
 /// Where a machine finds its host.
 const HOST_FROM_MACHINE: &str = "10.0.2.2";
 
@@ -63,15 +65,18 @@ impl Progress {
 impl Server {
     /// Makes a server's data folder, with its keys and its first user, and starts it on a port that the system chooses.
     pub fn start(house: &House, folder: &Path) -> Result<Server> {
-        let program = house.program("rota-server")?;
-        let data = folder.join("server");
-        let mut init = Command::new(&program);
-        init.arg("init").arg("--data").arg(&data).args(["--email", EMAIL, "--password", PASSWORD]);
-        run::output(init.args(["--host", HOST_FROM_MACHINE, "--host", "127.0.0.1", "--host", "localhost"]))?;
+        let (program, data) = (house.program("rota-server")?, folder.join("server"));
+        init(&program, &data)?;
         let log = Console::new(folder.join("server.log"))?;
         let mut server = Server { program, data, log, process: None, port: 0, api: None };
         server.resume()?;
         Ok(server)
+    }
+
+    /// Makes the keys of a server that is never started; returns its certificate authority, PEM.
+    pub fn make_ca(house: &House, data: &Path) -> Result<Vec<u8>> {
+        init(&house.program("rota-server")?, data)?;
+        read_ca(data)
     }
 
     /// Starts the server again after [`Server::stop`], where it was.
@@ -123,8 +128,21 @@ impl Server {
 
     /// The certificate that the server's own one is signed with, PEM.
     pub fn ca(&self) -> Result<Vec<u8>> {
-        let path = self.data.join("tls/ca.pem");
-        fs::read(&path).context("read", path.display())
+        read_ca(&self.data)
+    }
+
+    /// Changes the bytes of an artifact behind the server's back, where it stores them: so a device meets what a
+    /// server would have refused.
+    pub fn tamper(&self, artifact: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Result<()> {
+        let original = fs::read(artifact).context("read", artifact.display())?;
+        let size = format!("{}c", original.len());
+        let found = run::output(Command::new("find").arg(&self.data).args(["-type", "f", "-size", &size]))?;
+        let stored = found.lines().find(|path| fs::read(path).is_ok_and(|bytes| bytes == original));
+        let stored = stored.ok_or_else(|| Error::Missing {
+            object: self.data.join("…"),
+            next: format!("upload {} first", artifact.display()),
+        })?;
+        fs::write(stored, change(original)).context("write", stored)
     }
 
     /// The folder with the server's data.
@@ -284,6 +302,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.stop();
     }
+}
+
+fn init(program: &Path, data: &Path) -> Result<()> {
+    let mut init = Command::new(program);
+    init.arg("init").arg("--data").arg(data).args(["--email", EMAIL, "--password", PASSWORD]);
+    run::output(init.args(["--host", HOST_FROM_MACHINE, "--host", "127.0.0.1", "--host", "localhost"]))
+        .map(drop)
+}
+
+fn read_ca(data: &Path) -> Result<Vec<u8>> {
+    let path = data.join("tls/ca.pem");
+    fs::read(&path).context("read", path.display())
 }
 
 /// The text at a JSON pointer, or what stands there as JSON.

@@ -1,0 +1,104 @@
+//! What an update may meet: spoilt artifacts, a full disk, a wrong authority, a clock that never ran. Each time the running
+//! slot stays as it is, device and server say what was wrong, and the next deployment works.
+
+use rota_qemu::error::{check, Result};
+use rota_qemu::kind::{Slot, X86_64};
+use rota_qemu::lab::{Lab, FIRST_RELEASE};
+use rota_qemu::machine::{Machine, BOOT};
+use rota_qemu::release::Built;
+use rota_qemu::server::{Device, UPDATE};
+use rota_qemu::wait::secs;
+
+/// A machine that runs the first release in slot A, through releases that all must fail.
+struct Scene {
+    lab: Lab,
+    machine: Machine,
+    device: Device,
+}
+
+impl Scene {
+    fn new(name: &str) -> Result<Scene> {
+        let mut lab = Lab::new(name, &X86_64)?;
+        let machine = lab.machine()?;
+        let device = lab.server.accept_next(BOOT)?;
+        Ok(Scene { lab, machine, device })
+    }
+
+    /// Deploys a release that must be refused for `reasons`, without a restart.
+    fn refused(&mut self, what: &str, built: &Built, reasons: &[&str]) -> Result<()> {
+        let uptime = self.uptime()?;
+        let deployment = self.lab.server.deploy(&built.name, &self.device)?;
+        let report = self.lab.server.expect_failure(&deployment, reasons, UPDATE)?;
+        println!("{what}: {}", report.lines().next().unwrap_or_default());
+        check("that the machine was not restarted", self.uptime()? >= uptime, true)?;
+        self.machine.expect_committed(Slot::A, FIRST_RELEASE)
+    }
+
+    fn uptime(&mut self) -> Result<u64> {
+        Ok(self.machine.run("cut -d. -f1 /proc/uptime")?.trim().parse().unwrap_or_default())
+    }
+}
+
+#[test]
+fn spoilt_artifacts_are_refused_and_the_next_one_is_installed() -> Result<()> {
+    let mut scene = Scene::new("bad-artifacts")?;
+
+    let built = scene.lab.publish(scene.lab.release("truncated"))?;
+    scene.lab.server.tamper(&built.artifact, |mut bytes| {
+        bytes.truncate(bytes.len() / 2);
+        bytes
+    })?;
+    scene.refused("truncated", &built, &["truncated"])?;
+
+    let built = scene.lab.publish(scene.lab.release("wrong-sum").uncompressed())?;
+    scene.lab.server.tamper(&built.artifact, |mut bytes| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        bytes
+    })?;
+    scene.refused("a changed byte", &built, &["checksum"])?;
+
+    let built = scene.lab.publish(scene.lab.release("wrong-device"))?;
+    let other = scene.lab.build(scene.lab.release("wrong-device").for_device_type("toaster"))?;
+    scene.lab.server.tamper(&built.artifact, |_| std::fs::read(&other.artifact).unwrap_or_default())?;
+    scene.refused("another device's", &built, &["toaster", "qemu-x86_64"])?;
+
+    let built = scene.lab.publish(scene.lab.release("too-large").of_size(64))?;
+    scene.refused("larger than the slot", &built, &["slot"])?;
+
+    let Scene { lab, machine, device } = &mut scene;
+    println!("a full data partition");
+    machine.run("dd if=/dev/zero of=/data/filler bs=64k 2>/dev/null; dd if=/dev/zero of=/data/filler2 bs=512 2>/dev/null; sync; df /data")?;
+    lab.publish(lab.release("full"))?;
+    let deployment = lab.server.deploy("full", device)?;
+    let end = lab.server.watch(&deployment, UPDATE, |_| ())?;
+    println!("  {} {}", end.status, end.substate);
+    machine.run("rm /data/filler /data/filler2")?;
+
+    println!("and the next good release");
+    let good = lab.publish(lab.release("good"))?;
+    lab.server.expect_success(&lab.server.deploy("good", device)?, UPDATE)?;
+    check("what the machine runs", machine.running()?.release, good.name)
+}
+
+#[test]
+fn a_wrong_authority_rolls_back_and_a_dead_clock_does_not_matter() -> Result<()> {
+    let Scene { lab, mut machine, device } = Scene::new("bad-trust")?;
+
+    println!("a release that trusts another authority");
+    lab.publish(lab.release("wrong-ca").with_ca(&lab.foreign_ca()?))?;
+    let deployment = lab.server.deploy("wrong-ca", &device)?;
+    let report = lab.server.expect_failure(&deployment, &["certificate"], UPDATE)?;
+    println!("  {}", report.lines().next().unwrap_or_default());
+    machine.expect_committed(Slot::A, FIRST_RELEASE)?;
+
+    println!("a clock that starts in 1970");
+    machine.cut_power()?;
+    machine.set_clock(Some("1970-01-01T00:00:00"));
+    machine.power_on()?;
+    machine.wait_until_up()?;
+    lab.server.wait_for_inventory(&device, "clock", "1970", secs(60))?;
+    lab.publish(lab.release("after-1970"))?;
+    lab.server.expect_success(&lab.server.deploy("after-1970", &device)?, UPDATE)?;
+    machine.expect_committed(Slot::B, "after-1970")
+}

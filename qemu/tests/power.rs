@@ -1,0 +1,112 @@
+//! The power fails at moments spread over an update. Wherever it does, the machine comes up in the old committed or the
+//! new trial slot, and the server hears in the end what really became of the update.
+//!
+//! `ROTA_SEED=N` repeats a run's moments.
+
+use std::time::{Duration, SystemTime};
+
+use rota_qemu::error::{check, Error, Result};
+use rota_qemu::kind::{Loader, Slot, X86_64};
+use rota_qemu::lab::{Lab, FIRST_RELEASE};
+use rota_qemu::machine::{Machine, BOOT};
+use rota_qemu::server::{Deployment, UPDATE};
+use rota_qemu::wait::secs;
+
+/// Where in an update the power fails: some random time, up to `within` milliseconds, after a line on the console.
+struct Moment {
+    after: &'static str,
+    within: u64,
+}
+
+const MOMENTS: [Moment; 8] = [
+    Moment { after: "downloading", within: 500 },
+    Moment { after: "writing slot", within: 2000 },
+    Moment { after: "writing slot", within: 6000 },
+    Moment { after: "arming", within: 100 },
+    Moment { after: "armed", within: 500 },
+    Moment { after: "rota.trial=1", within: 3000 },
+    Moment { after: "trial=1 release=", within: 2000 },
+    Moment { after: "committing", within: 200 },
+];
+
+/// What is committed: where the machine must be when an update comes to nothing.
+#[derive(Clone)]
+struct Home {
+    slot: Slot,
+    release: String,
+}
+
+#[test]
+fn a_power_cut_anywhere_leaves_the_old_or_the_new_and_a_truthful_report() -> Result<()> {
+    let mut random = Random::new();
+    let mut lab = Lab::new("power", &X86_64)?;
+    let mut machine = lab.machine()?;
+    let device = lab.server.accept_next(BOOT)?;
+    let mut home = Home { slot: Slot::A, release: FIRST_RELEASE.into() };
+    for (n, moment) in (1..).zip(&MOMENTS) {
+        let new = Home { slot: home.slot.other(), release: format!("cut-{n}") };
+        lab.publish(lab.release(&new.release))?;
+        let deployment = lab.server.deploy(&new.release, &device)?;
+        machine.wait_for(moment.after, UPDATE)?;
+        let delay = Duration::from_millis(random.below(moment.within));
+        std::thread::sleep(delay);
+        machine.cut_power()?;
+        println!("cut {n}: {} ms after “{}”", delay.as_millis(), moment.after);
+        home = outlives_it(&lab, &mut machine, &deployment, home, new)?;
+    }
+    println!("and an update without a cut");
+    let new = home.slot.other();
+    lab.publish(lab.release("last"))?;
+    lab.server.expect_success(&lab.server.deploy("last", &device)?, UPDATE)?;
+    machine.expect_committed(new, "last")
+}
+
+/// Switches the machine on again, and follows it to the end of the update. Returns what is committed then.
+fn outlives_it(lab: &Lab, machine: &mut Machine, of: &Deployment, old: Home, new: Home) -> Result<Home> {
+    machine.power_on()?;
+    let up = machine.wait_until_up()?;
+    println!("  up: {up}");
+    // A trial that was cut off comes up in the old slot; a commit that was done comes up in the new one.
+    let home = if up.slot == old.slot { &old } else { &new };
+    check("the release that came up", up.release.as_str(), &home.release)?;
+    if up.trial {
+        check("the slot on trial", up.slot, new.slot)?;
+    }
+    let end = lab.server.watch(of, UPDATE, |progress| println!("  {}", progress.status))?;
+    println!("  {}", end.substate);
+    let home = match end.status.as_str() {
+        "success" => new,
+        "failure" => {
+            lab.server.expect_failure(of, &["power"], secs(1))?;
+            old
+        }
+        other => {
+            let (what, expected) = (format!("the end of {}", of.release), "success or failure".into());
+            return Err(Error::Unexpected { what, expected, found: other.into() });
+        }
+    };
+    machine.expect_committed(home.slot, &home.release)?;
+    check("the boot loader", machine.loader()?, Loader { committed: home.slot, trial: false })?;
+    Ok(home)
+}
+
+/// Numbers to spread moments with (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn new() -> Random {
+        let clock =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_micros() as u64);
+        let seed =
+            std::env::var("ROTA_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(clock % 1_000_000);
+        println!("ROTA_SEED={seed}");
+        Random(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
