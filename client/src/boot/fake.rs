@@ -10,6 +10,13 @@ use crate::slot::Slot;
 use crate::sys::disk;
 use crate::sys::fault::{self, Kind};
 
+/// The part of a boot loader, for tests.
+pub trait Loader: Boot {
+    /// What the boot loader does at power-on: counts a boot of the trial, falls back, and returns the slot it starts
+    /// and whether it starts it on trial. `loads` says whether the kernel of a slot can be loaded.
+    fn power_on(&mut self, loads: &dyn Fn(Slot) -> bool) -> Result<(Slot, bool), Error>;
+}
+
 /// A back end whose records are a file `fake-boot` in a folder: committed slot, slot on trial (or `-`), boots left.
 #[derive(Debug)]
 pub struct Fake {
@@ -32,9 +39,19 @@ impl Fake {
         Fake { path: folder.join("fake-boot") }
     }
 
-    /// What a boot loader does at power-on: counts a boot of the trial, falls back, and returns the slot it starts
-    /// and whether it starts it on trial. `loads` says whether the kernel of a slot can be loaded.
-    pub fn power_on(&mut self, loads: &dyn Fn(Slot) -> bool) -> Result<(Slot, bool), Error> {
+    fn store(&self, state: State) -> Result<(), Error> {
+        let trial = state.trial.map_or_else(|| "-".to_owned(), |slot| slot.to_string());
+        let text = format!("{} {trial} {}\n", state.committed, state.attempts_left);
+        disk::replace(&self.path, text.as_bytes(), 0o600).map_err(|source| self.error("write", source))
+    }
+
+    fn error(&self, act: &'static str, source: std::io::Error) -> Error {
+        Error::Io { act, object: self.path.display().to_string(), source }
+    }
+}
+
+impl Loader for Fake {
+    fn power_on(&mut self, loads: &dyn Fn(Slot) -> bool) -> Result<(Slot, bool), Error> {
         let state = self.state()?;
         if let (Some(trial), true) = (state.trial, state.attempts_left > 0) {
             self.store(State { attempts_left: state.attempts_left - 1, ..state })?;
@@ -45,16 +62,6 @@ impl Fake {
         self.store(State { trial: None, attempts_left: 0, ..state })?;
         let slot = if loads(state.committed) { state.committed } else { state.committed.other() };
         Ok((slot, false))
-    }
-
-    fn store(&self, state: State) -> Result<(), Error> {
-        let trial = state.trial.map_or_else(|| "-".to_owned(), |slot| slot.to_string());
-        let text = format!("{} {trial} {}\n", state.committed, state.attempts_left);
-        disk::replace(&self.path, text.as_bytes(), 0o600).map_err(|source| self.error("write", source))
-    }
-
-    fn error(&self, act: &'static str, source: std::io::Error) -> Error {
-        Error::Io { act, object: self.path.display().to_string(), source }
     }
 }
 

@@ -30,6 +30,16 @@ pub fn remove(path: &Path) -> io::Result<()> {
     sync_folder(path)
 }
 
+/// Makes the folder `path` durably; its parent must be there. Present is fine.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fault::point(Kind::Create, path)?;
+    fs::create_dir(path)?;
+    sync_folder(path)
+}
+
 /// The temporary name of `replace`: always the same, so that a leftover of a power cut is used up by the next call.
 fn temporary(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
