@@ -31,6 +31,29 @@ class Texts(unittest.TestCase):
         self.assertIn("CONFIG_ENV_OFFSET_REDUND=0x600000\n", derive.uboot_config(board("beaglebone-yocto")))
         self.assertEqual(derive.uboot_config(board("raspberrypi5")), "")
 
+    def test_boot_scripts(self):
+        self.assertEqual(derive.grub_defines(board("qemux86-64")), """set rota_part_a=2
+set rota_part_b=3
+set rota_table=gpt
+set rota_root_a=PARTLABEL=rootfs_A
+set rota_root_b=PARTLABEL=rootfs_B
+set rota_root_base=
+set rota_kernel=/boot/bzImage
+set rota_initrd=
+set rota_args="ro rootwait console=ttyS0,115200 panic=5 init=/sbin/init"
+serial --unit=0 --speed=115200
+terminal_input serial
+terminal_output serial
+""")
+        values = derive.uboot_board(board("beaglebone-yocto"))
+        for line in ("INTERFACE=mmc", "DEVICE=0", "ROOT_B=/dev/mmcblk0p3", "DTB=/boot/am335x-boneblack.dtb",
+                     "START=bootz ${kernel_addr_r} ${rota_initrd} ${rota_fdt}"):
+            self.assertIn(line + "\n", values)
+        self.assertEqual(derive.autoboot(board("raspberrypi5")),
+                         "[all]\ntryboot_a_b=1\nboot_partition=2\n[tryboot]\nboot_partition=3\n")
+        self.assertEqual(derive.cmdline(board("raspberrypi5"), "B"), "root=/dev/mmcblk0p6 ro rootwait "
+                         "console=serial0,115200 panic=5 init=/sbin/init rota.slot=B\n")
+
     def test_client(self):
         self.assertEqual(derive.client(board("qemux86-64")), '[slots]\na = "/dev/vda2"\nb = "/dev/vda3"\n\n'
                          '[boot]\nbackend = "grub"\nenv_dir = "/boot/efi/grub-mender-grubenv"\n')
@@ -88,9 +111,14 @@ class Tool(unittest.TestCase):
 
     def test_every_format_of_every_layout(self):
         for path in FILES:
-            for form in ("show", "wks", "genimage", "fw-env", "uboot", "client", "fstab", "json"):
+            for form in ("show", "wks", "genimage", "fw-env", "client", "fstab", "json"):
                 done = self.run_tool(form, path)
                 self.assertEqual((done.returncode, done.stderr), (0, ""), (form, path))
+
+    def test_formats_of_one_boot_loader(self):
+        for form, name in (("uboot-config", "qemuarm64"), ("uboot-board", "qemuarm64"), ("grub-defines", "qemux86-64"),
+                           ("autoboot", "raspberrypi5"), ("cmdline-a", "raspberrypi5"), ("cmdline-b", "raspberrypi5")):
+            self.assertNotEqual(self.run_tool(form, os.path.join(LAYER, "files", "layouts", name + ".toml")).stdout, "", form)
 
     def test_says_why_not(self):
         done = self.run_tool("show", FILES[0], "--rootfs", str(2**40))

@@ -15,6 +15,7 @@ table = "gpt"
 size = "1GiB"
 [boot]
 backend = "grub"
+kernel = "/boot/bzImage"
 [environment]
 folder = "/boot/efi/grub-mender-grubenv"
 [[partition]]
@@ -36,7 +37,7 @@ use = "data"
 at_least = "128MiB"
 """
 
-UBOOT = GRUB.replace('"grub"', '"uboot"').replace('size = "1GiB"', 'size = "1GiB"\nstart = "4MiB"').replace(
+UBOOT = GRUB.replace('"grub"', '"uboot"\nloader_disk = "mmc 0"\nstart = "booti"').replace('size = "1GiB"', 'size = "1GiB"\nstart = "4MiB"').replace(
     'folder = "/boot/efi/grub-mender-grubenv"', 'offsets = ["1MiB", "2MiB"]\nsize = "64KiB"')
 
 
@@ -104,7 +105,7 @@ class Refusing(unittest.TestCase):
     def test_unknown_words(self):
         self.refuses(GRUB.replace("table =", "tabel ="), "x.toml:4", 'did you mean "table"?')
         self.refuses(GRUB.replace('"grub"', '"lilo"'), "x.toml:7", "expected one of grub, uboot, tryboot")
-        self.refuses(GRUB.replace('"64MiB"', '"64M"'), "x.toml:14", '"64MiB"')
+        self.refuses(GRUB.replace('"64MiB"', '"64M"'), "x.toml:15", '"64MiB"')
         self.refuses(GRUB.replace('"1GiB"', "true"), "x.toml:5", "expected a size")
         self.refuses(GRUB + "[extra]\n", "unknown key", "extra")
         self.refuses("", "one [disk]")

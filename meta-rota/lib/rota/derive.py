@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What follows from a layout: wic, genimage, ``fw_env.config``, U-Boot's configuration, the client's slots, flashing sizes."""
+"""What follows from a layout: disk images for wic and genimage, what boot loaders and the client are told, flashing sizes."""
 
 import json
 import uuid
@@ -19,7 +19,7 @@ def image_name(partition):
 
 
 def gpt_type(layout, partition):
-    if partition.use == "boot" and layout.backend == "grub":
+    if partition.use == "boot" and layout.boot.backend == "grub":
         return EFI_SYSTEM
     return BASIC_DATA if partition.filesystem == "vfat" else LINUX
 
@@ -106,11 +106,46 @@ def uboot_config(layout):
     return "\n".join(lines) + "\n"
 
 
+def uboot_board(layout):
+    """The board's values for U-Boot's boot script (``rota-board.conf``)."""
+    boot = layout.boot
+    start = boot.start if "$" in boot.start else "%s ${kernel_addr_r} ${rota_initrd} ${rota_fdt}" % boot.start
+    values = [("INTERFACE", boot.loader_disk[0]), ("DEVICE", boot.loader_disk[1]),
+              ("PART_A", layout.of("slot_A").number), ("PART_B", layout.of("slot_B").number),
+              ("ROOT_A", layout.root("A")), ("ROOT_B", layout.root("B")), ("ARGS", boot.args),
+              ("KERNEL", boot.kernel), ("DTB", boot.dtb), ("INITRD", boot.initrd), ("START", start), ("PREPARE", boot.prepare)]
+    return "".join("%s=%s\n" % pair for pair in values)
+
+
+def grub_defines(layout):
+    """The board's values for GRUB's boot script (``rota-grub-defines.cfg``)."""
+    boot = layout.boot
+    lines = ["set rota_part_a=%d" % layout.of("slot_A").number, "set rota_part_b=%d" % layout.of("slot_B").number,
+             "set rota_table=%s" % {"gpt": "gpt", "mbr": "msdos"}[layout.table],
+             "set rota_root_a=%s" % layout.root("A"), "set rota_root_b=%s" % layout.root("B"), "set rota_root_base=",
+             "set rota_kernel=%s" % boot.kernel, "set rota_initrd=%s" % boot.initrd, 'set rota_args="%s"' % boot.args]
+    name, _, speed = boot.console.partition(",")
+    if name.startswith("ttyS"):
+        lines += ["serial --unit=%s --speed=%s" % (name[4:], speed or 115200), "terminal_input serial", "terminal_output serial"]
+    return "\n".join(lines) + "\n"
+
+
+def cmdline(layout, slot):
+    """``cmdline.txt`` of a Raspberry Pi's boot partition; the client keeps root and slot right when it writes one."""
+    return "root=%s %s rota.slot=%s\n" % (layout.root(slot), layout.boot.args, slot)
+
+
+def autoboot(layout):
+    """``autoboot.txt`` of a Raspberry Pi with tryboot: boot partition A, and B when it is tried."""
+    return "[all]\ntryboot_a_b=1\nboot_partition=%d\n[tryboot]\nboot_partition=%d\n" % (
+        layout.of("boot_A").number, layout.of("boot_B").number)
+
+
 def client(layout):
     """What ``rota.toml`` says of slots and boot loader."""
     lines = ["[slots]"]
     lines += ['%s = "%s"' % (key, layout.node(layout.of(use))) for key, use in (("a", "slot_A"), ("b", "slot_B"))]
-    lines += ["", "[boot]", 'backend = "%s"' % layout.backend]
+    lines += ["", "[boot]", 'backend = "%s"' % layout.boot.backend]
     if layout.environment.folder:
         lines.append('env_dir = "%s"' % layout.environment.folder)
     return "\n".join(lines) + "\n"
@@ -137,9 +172,9 @@ def facts(layout):
         "type": gpt_type(layout, each) if layout.table == "gpt" else mbr_type(each),
     } for each in layout.partitions]
     return json.dumps({
-        "board": layout.board, "backend": layout.backend, "device": layout.device, "table": layout.table,
+        "board": layout.board, "backend": layout.boot.backend, "device": layout.device, "table": layout.table,
         "align": layout.align, "disk_size": layout.size, "image_size": layout.image_size,
-        "slot_size": layout.slot_size, "kernel_args": layout.kernel_args, "partitions": parts,
+        "slot_size": layout.slot_size, "kernel": layout.boot.kernel, "args": layout.boot.args, "partitions": parts,
         "environment": {"folder": environment.folder, "device": environment.device, "files": environment.files,
                         "offsets": environment.offsets, "size": environment.size, "erase": environment.erase},
     }, indent=2) + "\n"
@@ -147,7 +182,7 @@ def facts(layout):
 
 def show(layout):
     """The table for people, with the sum."""
-    rows = ["%s: %s on %s, %s" % (layout.board, layout.table, layout.device, layout.backend)]
+    rows = ["%s: %s on %s, %s" % (layout.board, layout.table, layout.device, layout.boot.backend)]
     for each in layout.partitions:
         grows = " and more" if each.grows and each.use == "data" else ""
         rows.append("  %2d  %-10s %-7s %-5s at %10s  %s%s" % (

@@ -22,7 +22,7 @@ TABLES = {"gpt": (34, 33), "mbr": (1, 0)}
 KEYS = {
     "": ("disk", "partition", "environment", "boot"),
     "disk": ("device", "table", "size", "align", "start"),
-    "boot": ("backend", "kernel_args"),
+    "boot": ("backend", "console", "args", "kernel", "initrd", "dtb", "loader_disk", "prepare", "start"),
     "partition": ("name", "use", "filesystem", "size", "at_least", "mount"),
     "environment": ("folder", "device", "files", "offsets", "size", "erase"),
 }
@@ -54,20 +54,19 @@ class Environment:
         return self.device is not None and self.device.startswith("/dev/mtd")
 
 
+class Boot:
+    """What the boot loader does: start ``kernel`` (a file of the slot) with ``args``, console included. For U-Boot also:
+    ``loader_disk`` (its name of the disk, "mmc 0"), ``prepare`` (a command that finds it) and ``start`` ("booti")."""
+
+    def __init__(self, **fields):
+        self.__dict__.update(fields)
+
+
 class Layout:
     """A whole disk. ``partitions`` are in the order of the table, numbered and placed."""
 
-    def __init__(self, board, device, table, size, align, start, backend, kernel_args, partitions, environment):
-        self.board = board
-        self.device = device
-        self.table = table
-        self.size = size
-        self.align = align
-        self.start = start
-        self.backend = backend
-        self.kernel_args = kernel_args
-        self.partitions = partitions
-        self.environment = environment
+    def __init__(self, **fields):
+        self.__dict__.update(fields)
 
     def of(self, use):
         """The partition with this use, or None."""
@@ -77,6 +76,11 @@ class Layout:
         """The device node of a partition in the running system."""
         between = "p" if self.device[-1].isdigit() else ""
         return "%s%s%d" % (self.device, between, partition.number)
+
+    def root(self, slot):
+        """What the kernel gets as ``root=`` for slot "A" or "B"."""
+        partition = self.of("slot_" + slot)
+        return "PARTLABEL=%s" % partition.name if self.table == "gpt" else self.node(partition)
 
     @property
     def slot_size(self):
@@ -140,8 +144,7 @@ class Reader:
             size=self.size(disk, "size"),
             align=align,
             start=self.size(disk, "start", align),
-            backend=self.choice(boot, "backend", BACKENDS),
-            kernel_args=self.text(boot, "kernel_args", ""),
+            boot=self.boot(boot),
             partitions=[self.partition(each, align) for each in self.tables(top, "partition")],
             environment=None,
         )
@@ -153,6 +156,20 @@ class Reader:
         self.place(layout)
         layout.environment = self.environment(top, layout, boot)
         return layout
+
+    def boot(self, table):
+        console = self.text(table, "console", "")
+        args = ["ro rootwait", console and "console=" + console, "panic=5 init=/sbin/init", self.text(table, "args", "")]
+        uboot = self.choice(table, "backend", BACKENDS) == "uboot"
+        boot = Boot(
+            backend=table["backend"], console=console, args=" ".join(filter(None, args)),
+            kernel=self.text(table, "kernel"), initrd=self.text(table, "initrd", ""), dtb=self.text(table, "dtb", ""),
+            loader_disk=self.text(table, "loader_disk", *([] if uboot else [""])).split(),
+            start=self.text(table, "start", *([] if uboot else [""])), prepare=self.text(table, "prepare", ""),
+        )
+        if uboot and len(boot.loader_disk) != 2:
+            self.refuse(table.lines["loader_disk"], 'loader_disk is U-Boot\'s interface and number, for example "mmc 0"')
+        return boot
 
     def partition(self, table, align):
         self.known(table, "partition")
@@ -187,7 +204,7 @@ class Reader:
                 if each.use == other.use and each.use != "other":
                     self.refuse(each.line, 'two partitions are of use "%s": %s and %s' % (each.use, other.name, each.name))
         needed = ["slot_A", "slot_B", "data"]
-        needed += ["config", "boot_A", "boot_B"] if layout.backend == "tryboot" else []
+        needed += ["config", "boot_A", "boot_B"] if layout.boot.backend == "tryboot" else []
         for use in needed:
             if layout.of(use) is None:
                 self.refuse(disk.line, 'no partition is of use "%s", which %s needs' % (
@@ -224,15 +241,15 @@ class Reader:
 
     def environment(self, top, layout, boot):
         if "environment" not in top:
-            if layout.backend != "tryboot":
-                self.refuse(boot.line, "%s keeps its records in an [environment], and there is none" % layout.backend)
+            if layout.boot.backend != "tryboot":
+                self.refuse(boot.line, "%s keeps its records in an [environment], and there is none" % layout.boot.backend)
             return Environment(folder=None, device=None, files=[], offsets=[], size=0, erase=0)
         table = self.table(top, "environment")
-        wanted = {"grub": ("folder",), "uboot": ("files", "offsets"), "tryboot": ()}[layout.backend]
+        wanted = {"grub": ("folder",), "uboot": ("files", "offsets"), "tryboot": ()}[layout.boot.backend]
         given = [key for key in ("folder", "files", "offsets") if key in table]
         if len(given) != 1 or given[0] not in wanted:
-            self.refuse(table.line, "the environment of %s is told by %s" % (layout.backend, " or ".join(wanted) or "nothing"))
-        uboot = layout.backend == "uboot"
+            self.refuse(table.line, "the environment of %s is told by %s" % (layout.boot.backend, " or ".join(wanted) or "nothing"))
+        uboot = layout.boot.backend == "uboot"
         environment = Environment(
             folder=self.text(table, "folder", None),
             device=self.text(table, "device", layout.device) if "offsets" in table else None,
