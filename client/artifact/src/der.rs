@@ -3,7 +3,8 @@
 /// Tags of the types that occur.
 pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
-
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const NULL: u8 = 0x05;
 pub(crate) const OID: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
 
@@ -31,4 +32,16 @@ pub(crate) fn split(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         rest = &rest[count..];
     }
     (rest.len() >= length).then(|| (tag, &rest[..length], &rest[length..]))
+}
+
+/// A value with its tag and length.
+pub(crate) fn wrap(tag: u8, value: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    match value.len() {
+        length @ 0..=0x7f => bytes.push(length as u8),
+        length @ 0x80..=0xff => bytes.extend([0x81, length as u8]),
+        length => bytes.extend([0x82, (length >> 8) as u8, length as u8]),
+    }
+    bytes.extend(value);
+    bytes
 }

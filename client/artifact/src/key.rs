@@ -6,7 +6,7 @@ use ring::signature::{
 };
 
 use crate::{
-    der::{self, BIT_STRING, INTEGER, OID, SEQUENCE},
+    der::{self, BIT_STRING, INTEGER, NULL, OID, SEQUENCE},
     Checksum, Error,
 };
 
@@ -41,7 +41,7 @@ impl VerifyKey {
         let (label, der) = parse_pem(pem)?;
         match label.as_str() {
             "PUBLIC KEY" => Self::from_spki(&der),
-            "RSA PUBLIC KEY" => Self::rsa(&der, der.clone()),
+            "RSA PUBLIC KEY" => Self::rsa(&der),
             other => Err(key_error(format!("expected a PUBLIC KEY, found {other}"))),
         }
     }
@@ -52,22 +52,34 @@ impl VerifyKey {
         let (algorithm, key) = split_spki(spki).ok_or_else(malformed)?;
         let mut algorithm = algorithm;
         let oid = der::take(&mut algorithm, OID).ok_or_else(malformed)?;
-        let made = |kind| Self { kind, key: key.to_vec(), spki: spki.to_vec() };
         match oid {
-            OID_RSA => Self::rsa(key, spki.to_vec()),
+            OID_RSA => Self::rsa(key),
             OID_EC if der::take(&mut algorithm, OID) != Some(OID_P256) => {
                 Err(Error::KeyUnsupported { found: "an EC key of another curve than P-256".to_owned() })
             }
             OID_EC if key.len() != 65 || key[0] != 4 => {
                 Err(Error::KeyUnsupported { found: "an EC key with a compressed point".to_owned() })
             }
-            OID_EC => Ok(made(KeyKind::EcdsaP256)),
-            OID_ED25519 if key.len() == 32 => Ok(made(KeyKind::Ed25519)),
+            OID_EC => Ok(Self::from_parts(KeyKind::EcdsaP256, key)),
+            OID_ED25519 if key.len() == 32 => Ok(Self::from_parts(KeyKind::Ed25519, key)),
             _ => Err(Error::KeyUnsupported { found: "a key of this algorithm".to_owned() }),
         }
     }
 
-    fn rsa(key: &[u8], spki: Vec<u8>) -> Result<Self, Error> {
+    /// A key as its algorithm has it, in an envelope made for it.
+    pub(crate) fn from_parts(kind: KeyKind, key: &[u8]) -> Self {
+        let oid = |oid| der::wrap(OID, oid);
+        let algorithm = match kind {
+            KeyKind::Rsa => [oid(OID_RSA), der::wrap(NULL, &[])].concat(),
+            KeyKind::EcdsaP256 => [oid(OID_EC), oid(OID_P256)].concat(),
+            KeyKind::Ed25519 => oid(OID_ED25519),
+        };
+        let bits = der::wrap(BIT_STRING, &[&[0], key].concat());
+        let spki = der::wrap(SEQUENCE, &[der::wrap(SEQUENCE, &algorithm), bits].concat());
+        Self { kind, key: key.to_vec(), spki }
+    }
+
+    fn rsa(key: &[u8]) -> Result<Self, Error> {
         let modulus = || der::take(&mut der::take(&mut &*key, SEQUENCE)?, INTEGER);
         let modulus = modulus().ok_or_else(|| key_error("the DER of the RSA key is malformed".to_owned()))?;
         let modulus = modulus.strip_prefix(&[0]).unwrap_or(modulus);
@@ -75,7 +87,7 @@ impl VerifyKey {
         if !(2048..=8192).contains(&bits) {
             return Err(Error::KeyUnsupported { found: format!("an RSA key of {bits} bits") });
         }
-        Ok(Self { kind: KeyKind::Rsa, key: key.to_vec(), spki })
+        Ok(Self::from_parts(KeyKind::Rsa, key))
     }
 
     /// What kind of key it is.

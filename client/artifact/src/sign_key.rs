@@ -1,0 +1,128 @@
+//! Private keys from PEM files, for signing.
+use ring::{
+    rand::SystemRandom,
+    signature::{
+        EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair, ECDSA_P256_SHA256_FIXED_SIGNING, RSA_PKCS1_SHA256,
+    },
+};
+
+use crate::{
+    der::{self, BIT_STRING, INTEGER, OCTET_STRING, OID, SEQUENCE},
+    key::{key_error, parse_pem, KeyKind, OID_EC, OID_ED25519, OID_P256, OID_RSA},
+    Error, Signer, VerifyKey,
+};
+
+/// A private key: PKCS#1 (RSA), SEC1 (EC) or PKCS#8.
+pub struct SignKey(Pair);
+
+enum Pair {
+    Rsa(RsaKeyPair),
+    Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+impl SignKey {
+    /// Reads the first private key of a PEM file.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, Error> {
+        let (label, der) = parse_pem(pem)?;
+        match label.as_str() {
+            "RSA PRIVATE KEY" => Self::rsa(&der),
+            "EC PRIVATE KEY" => Self::sec1(&der, None),
+            "PRIVATE KEY" => Self::pkcs8(&der),
+            other => Err(key_error(format!("expected a private key, found {other}"))),
+        }
+    }
+
+    /// The public half.
+    pub fn verify_key(&self) -> VerifyKey {
+        let (kind, key) = match &self.0 {
+            Pair::Rsa(pair) => (KeyKind::Rsa, pair.public().as_ref()),
+            Pair::Ecdsa(pair) => (KeyKind::EcdsaP256, pair.public_key().as_ref()),
+            Pair::Ed25519(pair) => (KeyKind::Ed25519, pair.public_key().as_ref()),
+        };
+        VerifyKey::from_parts(kind, key)
+    }
+
+    fn rsa(pkcs1: &[u8]) -> Result<Self, Error> {
+        let pair = RsaKeyPair::from_der(pkcs1).map_err(|error| match error.to_string().as_str() {
+            "TooSmall" | "TooLarge" => Error::KeyUnsupported {
+                found: "signing with an RSA key outside of 2048 to 4096 bits".to_owned(),
+            },
+            reason => key_error(format!("the RSA key is refused: {reason}")),
+        })?;
+        Ok(Self(Pair::Rsa(pair)))
+    }
+
+    /// `curve` is what a PKCS#8 envelope says; without one the key has to name it.
+    fn sec1(sec1: &[u8], curve: Option<&[u8]>) -> Result<Self, Error> {
+        let (private, named, public) =
+            split_sec1(sec1).ok_or_else(|| key_error("the DER of the EC key is malformed".to_owned()))?;
+        if named.or(curve) != Some(OID_P256) {
+            return Err(Error::KeyUnsupported { found: "an EC key of another curve than P-256".to_owned() });
+        }
+        let public = public.ok_or_else(|| {
+            key_error(
+                "the EC key lacks its public half; `openssl ec` adds it: openssl ec -in KEY -out NEW"
+                    .to_owned(),
+            )
+        })?;
+        let random = SystemRandom::new();
+        EcdsaKeyPair::from_private_key_and_public_key(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            &private,
+            public,
+            &random,
+        )
+        .map(|pair| Self(Pair::Ecdsa(pair)))
+        .map_err(|error| key_error(format!("the EC key is refused: {error}")))
+    }
+
+    fn pkcs8(pkcs8: &[u8]) -> Result<Self, Error> {
+        let (mut algorithm, key) = split_pkcs8(pkcs8)
+            .ok_or_else(|| key_error("the DER of the PKCS#8 key is malformed".to_owned()))?;
+        match der::take(&mut algorithm, OID) {
+            Some(OID_RSA) => Self::rsa(key),
+            Some(OID_EC) => Self::sec1(key, der::take(&mut algorithm, OID)),
+            Some(OID_ED25519) => Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8)
+                .map(|pair| Self(Pair::Ed25519(pair)))
+                .map_err(|error| key_error(format!("the Ed25519 key is refused: {error}"))),
+            _ => Err(Error::KeyUnsupported { found: "a private key of this algorithm".to_owned() }),
+        }
+    }
+}
+
+impl Signer for SignKey {
+    fn sign(&self, manifest: &[u8]) -> Result<Vec<u8>, Error> {
+        let random = SystemRandom::new();
+        let failed = |_| Error::Signing { reason: "the key cannot sign this".to_owned() };
+        match &self.0 {
+            Pair::Rsa(pair) => {
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(&RSA_PKCS1_SHA256, &random, manifest, &mut signature).map_err(failed)?;
+                Ok(signature)
+            }
+            Pair::Ecdsa(pair) => Ok(pair.sign(&random, manifest).map_err(failed)?.as_ref().to_vec()),
+            Pair::Ed25519(pair) => Ok(pair.sign(manifest).as_ref().to_vec()),
+        }
+    }
+}
+
+/// Algorithm and key of a PKCS#8 envelope.
+fn split_pkcs8(mut pkcs8: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut inner = der::take(&mut pkcs8, SEQUENCE)?;
+    der::take(&mut inner, INTEGER)?;
+    let algorithm = der::take(&mut inner, SEQUENCE)?;
+    Some((algorithm, der::take(&mut inner, OCTET_STRING)?))
+}
+
+/// The private number as 32 bytes, the curve and the public point, of an `ECPrivateKey`.
+fn split_sec1(mut sec1: &[u8]) -> Option<([u8; 32], Option<&[u8]>, Option<&[u8]>)> {
+    let mut inner = der::take(&mut sec1, SEQUENCE)?;
+    der::take(&mut inner, INTEGER)?;
+    let number = der::take(&mut inner, OCTET_STRING)?;
+    let mut private = [0; 32];
+    private.get_mut(32usize.checked_sub(number.len())?..)?.copy_from_slice(number);
+    let curve = der::take(&mut inner, 0xa0).and_then(|mut value| der::take(&mut value, OID));
+    let public = der::take(&mut inner, 0xa1).and_then(|mut value| der::take(&mut value, BIT_STRING));
+    Some((private, curve, public.and_then(|bits| bits.strip_prefix(&[0]))))
+}
