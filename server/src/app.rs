@@ -1,0 +1,99 @@
+//! What every request needs.
+use crate::blobs::Blobs;
+use crate::clock::{self, Millis};
+use crate::config::Config;
+use crate::events::Events;
+use crate::keys::Keys;
+use crate::store::{Store, Tenant};
+use crate::throttle::Throttle;
+use crate::token::Tokens;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use tokio::sync::Semaphore;
+
+pub struct App {
+    pub config: Config,
+    pub store: Store,
+    pub blobs: Blobs,
+    pub keys: Keys,
+    pub tokens: Tokens,
+    pub logins: Throttle,
+    pub events: Events,
+    pub check_ins: CheckIns,
+    /// Uploads at a time.
+    pub uploads: Semaphore,
+}
+
+/// How handlers get it.
+pub type Shared = Arc<App>;
+
+/// Where things are in the data folder.
+pub struct Layout(PathBuf);
+
+impl Layout {
+    pub fn new(data: &Path) -> Layout {
+        Layout(data.to_owned())
+    }
+    pub fn database(&self) -> PathBuf {
+        self.0.join("rota.db")
+    }
+    pub fn blobs(&self) -> PathBuf {
+        self.0.join("blobs")
+    }
+    pub fn secret(&self) -> PathBuf {
+        self.0.join("secret")
+    }
+    pub fn tls(&self) -> PathBuf {
+        self.0.join("tls")
+    }
+}
+
+impl App {
+    /// Opens the data folder, making what is not there.
+    pub async fn open(config: Config) -> anyhow::Result<App> {
+        let layout = Layout::new(&config.data);
+        crate::files::private_dir(&config.data)?;
+        let keys = Keys::open(&layout.secret())?;
+        let store = Store::open(&layout.database()).await?;
+        let tokens = Tokens::new(&keys, config.device_token_life, store.revocations().await?);
+        Ok(App {
+            blobs: Blobs::folder(&layout.blobs())?,
+            uploads: Semaphore::new(config.uploads_at_once),
+            store,
+            keys,
+            tokens,
+            config,
+            logins: Throttle::default(),
+            events: Events::default(),
+            check_ins: CheckIns::default(),
+        })
+    }
+
+    /// Writes down when devices were last seen.
+    pub async fn flush_check_ins(&self) {
+        let seen = self.check_ins.take();
+        if seen.is_empty() {
+            return;
+        }
+        if let Err(error) = self.store.check_in(&seen).await {
+            tracing::warn!(%error, devices = seen.len(), "the times of the last check-ins could not be written");
+        }
+    }
+}
+
+/// When devices were last seen, until it is written down: a poll must not cost a write.
+#[derive(Default)]
+pub struct CheckIns(Mutex<HashMap<(Tenant, String), Millis>>);
+
+impl CheckIns {
+    pub fn note(&self, tenant: &Tenant, device: &str) {
+        let mut seen = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
+        seen.insert((tenant.clone(), device.to_owned()), clock::now());
+    }
+
+    fn take(&self) -> Vec<(Tenant, String, Millis)> {
+        let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(|lock| lock.into_inner()));
+        seen.into_iter().map(|((tenant, id), at)| (tenant, id, at)).collect()
+    }
+}

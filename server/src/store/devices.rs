@@ -1,0 +1,491 @@
+//! Devices and their auth sets: who asked to be admitted, with which key, and what was decided.
+use super::{tokens, Error, Paged, Result, Store, Tenant, Window, Write};
+use crate::clock::{self, Millis};
+use serde::{Deserialize, Serialize};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite};
+use std::collections::HashMap;
+use utoipa::ToSchema;
+
+/// Where an auth set stands. A device stands where the highest of its sets stands, or at `noauth` without any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Pending,
+    Accepted,
+    Rejected,
+    Preauthorized,
+    Noauth,
+}
+
+impl Status {
+    pub const ALL: [Status; 5] =
+        [Status::Accepted, Status::Preauthorized, Status::Pending, Status::Rejected, Status::Noauth];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Pending => "pending",
+            Status::Accepted => "accepted",
+            Status::Rejected => "rejected",
+            Status::Preauthorized => "preauthorized",
+            Status::Noauth => "noauth",
+        }
+    }
+    pub fn parse(name: &str) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.name() == name)
+    }
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct AuthSet {
+    pub id: String,
+    pub device_id: String,
+    pub identity_data: serde_json::Value,
+    pub pubkey: String,
+    pub status: Status,
+    #[serde(rename = "ts", serialize_with = "clock::text::serialize")]
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Millis,
+    /// Of its tokens.
+    #[serde(skip)]
+    pub generation: i64,
+}
+
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Device {
+    pub id: String,
+    pub identity_data: serde_json::Value,
+    pub status: Status,
+    #[serde(rename = "created_ts", serialize_with = "clock::text::serialize")]
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Millis,
+    #[serde(rename = "updated_ts", serialize_with = "clock::text::serialize")]
+    #[schema(value_type = String, format = DateTime)]
+    pub updated: Millis,
+    #[serde(
+        rename = "check_in_time",
+        serialize_with = "clock::text::option::serialize",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub check_in: Option<Millis>,
+    pub decommissioning: bool,
+    pub auth_sets: Vec<AuthSet>,
+}
+
+/// What a device says it is: canonical JSON, its sha256, and the attributes in it.
+pub struct Identity {
+    pub canonical: String,
+    pub hash: String,
+    pub attributes: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What a change of an auth set's status did.
+pub enum Changed {
+    /// To this device status, with these tokens revoked; `None` for a change that changes nothing.
+    Done { device: Option<Status>, revoked: Vec<tokens::Revocation> },
+    /// Not allowed from where it stands.
+    Refused { from: Status },
+    /// The tenant has as many accepted devices as it may have.
+    LimitReached,
+}
+
+#[derive(Debug, Default)]
+pub struct DeviceFilter {
+    pub statuses: Vec<Status>,
+    pub ids: Vec<String>,
+}
+
+fn read_auth_set(row: &SqliteRow) -> Result<AuthSet> {
+    Ok(AuthSet {
+        id: row.get("id"),
+        device_id: row.get("device_id"),
+        identity_data: super::from_json("a device's identity", row.get("identity"))?,
+        pubkey: row.get("pubkey"),
+        status: Status::parse(row.get("status")).unwrap_or(Status::Rejected),
+        created: row.get("created"),
+        generation: row.get("generation"),
+    })
+}
+
+fn read_device(row: &SqliteRow) -> Result<Device> {
+    Ok(Device {
+        id: row.get("id"),
+        identity_data: super::from_json("a device's identity", row.get("identity"))?,
+        status: Status::parse(row.get("status")).unwrap_or(Status::Noauth),
+        created: row.get("created"),
+        updated: row.get("updated"),
+        check_in: row.get("check_in"),
+        decommissioning: row.get("decommissioning"),
+        auth_sets: Vec::new(),
+    })
+}
+
+fn push_filter(query: &mut QueryBuilder<'_, Sqlite>, tenant: &Tenant, filter: &DeviceFilter) {
+    query.push(" WHERE tenant_id = ").push_bind(tenant.id().to_owned());
+    if !filter.statuses.is_empty() {
+        query.push(" AND status IN (");
+        let mut list = query.separated(", ");
+        filter.statuses.iter().for_each(|status| {
+            list.push_bind(status.name());
+        });
+        query.push(")");
+    }
+    if !filter.ids.is_empty() {
+        query.push(" AND id IN (SELECT value FROM json_each(").push_bind(super::json(&filter.ids)).push("))");
+    }
+}
+
+const AUTH_SETS: &str = "SELECT auth_sets.*, devices.identity FROM auth_sets
+    JOIN devices ON devices.tenant_id = auth_sets.tenant_id AND devices.id = auth_sets.device_id
+    WHERE auth_sets.tenant_id = ";
+
+impl Store {
+    /// The auth set of this identity and key, made (pending, with its device) when there is none.
+    /// The flag says that the request changed something: a new device, a new key, a preauthorisation that came true.
+    pub async fn admit(
+        &self,
+        tenant: &Tenant,
+        identity: &Identity,
+        pubkey: &str,
+        limit: i64,
+    ) -> Result<(AuthSet, bool)> {
+        if let Some(found) = self.auth_set_of(tenant, &identity.hash, pubkey).await? {
+            if found.status != Status::Preauthorized {
+                return Ok((found, false));
+            }
+            self.set_auth_status(tenant, &found.device_id, &found.id, Status::Accepted, limit, 0).await?;
+        } else {
+            self.add_auth_set(tenant, identity, pubkey, Status::Pending).await?;
+        }
+        let set =
+            self.auth_set_of(tenant, &identity.hash, pubkey).await?.ok_or(Error::NotFound("auth set"))?;
+        Ok((set, true))
+    }
+
+    async fn auth_set_of(&self, tenant: &Tenant, hash: &str, pubkey: &str) -> Result<Option<AuthSet>> {
+        let row = QueryBuilder::new(AUTH_SETS)
+            .push_bind(tenant.id())
+            .push(" AND devices.identity_hash = ")
+            .push_bind(hash)
+            .push(" AND auth_sets.pubkey = ")
+            .push_bind(pubkey)
+            .build()
+            .fetch_optional(&self.read)
+            .await?;
+        row.as_ref().map(read_auth_set).transpose()
+    }
+
+    /// Adds an auth set, and its device when the identity is new. Returns the device's id.
+    pub async fn add_auth_set(
+        &self,
+        tenant: &Tenant,
+        identity: &Identity,
+        pubkey: &str,
+        status: Status,
+    ) -> Result<String> {
+        let mut write = self.begin().await?;
+        let known: Option<(String,)> =
+            sqlx::query_as("SELECT id FROM devices WHERE tenant_id = ? AND identity_hash = ?")
+                .bind(tenant.id())
+                .bind(&identity.hash)
+                .fetch_optional(&mut *write)
+                .await?;
+        let device = match known {
+            Some((id,)) => id,
+            None => insert_device(&mut write, tenant, identity, status).await?,
+        };
+        sqlx::query(
+            "INSERT INTO auth_sets (tenant_id, id, device_id, pubkey, status, created) VALUES (?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(tenant.id())
+        .bind(clock::new_id())
+        .bind(&device)
+        .bind(pubkey)
+        .bind(status.name())
+        .bind(clock::now())
+        .execute(&mut *write)
+        .await?;
+        settle(&mut write, tenant, &device).await?;
+        write.commit().await?;
+        Ok(device)
+    }
+
+    /// The device with this identity.
+    pub async fn device_by_identity(&self, tenant: &Tenant, hash: &str) -> Result<Option<Device>> {
+        let row: Option<(String,)> =
+            sqlx::query_as("SELECT id FROM devices WHERE tenant_id = ? AND identity_hash = ?")
+                .bind(tenant.id())
+                .bind(hash)
+                .fetch_optional(&self.read)
+                .await?;
+        match row {
+            Some((id,)) => self.device(tenant, &id).await,
+            None => Ok(None),
+        }
+    }
+
+    pub async fn device(&self, tenant: &Tenant, id: &str) -> Result<Option<Device>> {
+        let filter = DeviceFilter { ids: vec![id.to_owned()], ..Default::default() };
+        Ok(self.devices(tenant, &filter, Window { offset: 0, limit: 1 }).await?.items.pop())
+    }
+
+    /// Devices with their auth sets, oldest first.
+    pub async fn devices(
+        &self,
+        tenant: &Tenant,
+        filter: &DeviceFilter,
+        window: Window,
+    ) -> Result<Paged<Device>> {
+        let mut query = QueryBuilder::new("SELECT * FROM devices");
+        push_filter(&mut query, tenant, filter);
+        query.push(" ORDER BY created, id LIMIT ").push_bind(window.limit);
+        query.push(" OFFSET ").push_bind(window.offset);
+        let rows = query.build().fetch_all(&self.read).await?;
+        let mut items = rows.iter().map(read_device).collect::<Result<Vec<_>>>()?;
+        let mut sets =
+            self.auth_sets_of(tenant, items.iter().map(|device| device.id.as_str()).collect()).await?;
+        for device in &mut items {
+            device.auth_sets = sets.remove(&device.id).unwrap_or_default();
+        }
+        Ok(Paged { items, total: self.device_count(tenant, filter).await? })
+    }
+
+    async fn auth_sets_of(
+        &self,
+        tenant: &Tenant,
+        devices: Vec<&str>,
+    ) -> Result<HashMap<String, Vec<AuthSet>>> {
+        let rows = QueryBuilder::new(AUTH_SETS)
+            .push_bind(tenant.id())
+            .push(" AND auth_sets.device_id IN (SELECT value FROM json_each(")
+            .push_bind(super::json(&devices))
+            .push(")) ORDER BY auth_sets.created, auth_sets.id")
+            .build()
+            .fetch_all(&self.read)
+            .await?;
+        let mut sets: HashMap<String, Vec<AuthSet>> = HashMap::new();
+        for row in &rows {
+            let set = read_auth_set(row)?;
+            sets.entry(set.device_id.clone()).or_default().push(set);
+        }
+        Ok(sets)
+    }
+
+    pub async fn device_count(&self, tenant: &Tenant, filter: &DeviceFilter) -> Result<i64> {
+        let mut query = QueryBuilder::new("SELECT count(*) FROM devices");
+        push_filter(&mut query, tenant, filter);
+        Ok(query.build().fetch_one(&self.read).await?.get(0))
+    }
+
+    pub async fn auth_set(&self, tenant: &Tenant, device: &str, id: &str) -> Result<Option<AuthSet>> {
+        let row = QueryBuilder::new(AUTH_SETS)
+            .push_bind(tenant.id())
+            .push(" AND auth_sets.device_id = ")
+            .push_bind(device)
+            .push(" AND auth_sets.id = ")
+            .push_bind(id)
+            .build()
+            .fetch_optional(&self.read)
+            .await?;
+        row.as_ref().map(read_auth_set).transpose()
+    }
+
+    /// Accepts, rejects or sets back an auth set. Accepting rejects the device's other accepted set. Leaving
+    /// `accepted` revokes the set's tokens, which live `life` at most.
+    pub async fn set_auth_status(
+        &self,
+        tenant: &Tenant,
+        device: &str,
+        id: &str,
+        to: Status,
+        limit: i64,
+        life: Millis,
+    ) -> Result<Changed> {
+        let set = self.auth_set(tenant, device, id).await?.ok_or(Error::NotFound("auth set"))?;
+        if set.status == to {
+            return Ok(Changed::Done { device: None, revoked: Vec::new() });
+        }
+        let allowed = match to {
+            Status::Accepted => true,
+            Status::Rejected => matches!(set.status, Status::Pending | Status::Accepted),
+            Status::Pending => set.status != Status::Preauthorized,
+            _ => false,
+        };
+        if !allowed {
+            return Ok(Changed::Refused { from: set.status });
+        }
+        let mut write = self.begin().await?;
+        let mut revoked = Vec::new();
+        if to == Status::Accepted {
+            if limit > 0 && accepted_besides(&mut write, tenant, device).await? >= limit {
+                return Ok(Changed::LimitReached);
+            }
+            let rivals: Vec<(String,)> = sqlx::query_as(
+                "UPDATE auth_sets SET status = 'rejected'
+                 WHERE tenant_id = ? AND device_id = ? AND status = 'accepted' AND id <> ? RETURNING id",
+            )
+            .bind(tenant.id())
+            .bind(device)
+            .bind(id)
+            .fetch_all(&mut *write)
+            .await?;
+            for (rival,) in rivals {
+                revoked.extend(tokens::revoke(&mut write, tenant, &rival, life).await?);
+            }
+        }
+        if set.status == Status::Accepted {
+            revoked.extend(tokens::revoke(&mut write, tenant, id, life).await?);
+        }
+        sqlx::query("UPDATE auth_sets SET status = ? WHERE tenant_id = ? AND id = ?")
+            .bind(to.name())
+            .bind(tenant.id())
+            .bind(id)
+            .execute(&mut *write)
+            .await?;
+        let device = settle(&mut write, tenant, device).await?;
+        write.commit().await?;
+        Ok(Changed::Done { device: Some(device), revoked })
+    }
+
+    /// Forgets an auth set and revokes its tokens. A device that was only preauthorised goes with it.
+    pub async fn dismiss_auth_set(
+        &self,
+        tenant: &Tenant,
+        device: &str,
+        id: &str,
+        life: Millis,
+    ) -> Result<(Option<Status>, Option<tokens::Revocation>)> {
+        let set = self.auth_set(tenant, device, id).await?.ok_or(Error::NotFound("auth set"))?;
+        let mut write = self.begin().await?;
+        let revoked = tokens::revoke(&mut write, tenant, id, life).await?;
+        sqlx::query("DELETE FROM auth_sets WHERE tenant_id = ? AND id = ?")
+            .bind(tenant.id())
+            .bind(id)
+            .execute(&mut *write)
+            .await?;
+        let status = settle(&mut write, tenant, device).await?;
+        let gone = set.status == Status::Preauthorized && status == Status::Noauth;
+        if gone {
+            remove_rows(&mut write, tenant, device).await?;
+        }
+        write.commit().await?;
+        Ok(((!gone).then_some(status), revoked))
+    }
+
+    /// Decommissions a device: it, its auth sets, inventory, configuration and history are gone, its tokens void,
+    /// and what it had still to do in deployments ends as `decommissioned`.
+    pub async fn remove_device(
+        &self,
+        tenant: &Tenant,
+        id: &str,
+        life: Millis,
+    ) -> Result<Vec<tokens::Revocation>> {
+        let mut write = self.begin().await?;
+        let sets: Vec<(String,)> =
+            sqlx::query_as("SELECT id FROM auth_sets WHERE tenant_id = ? AND device_id = ?")
+                .bind(tenant.id())
+                .bind(id)
+                .fetch_all(&mut *write)
+                .await?;
+        let mut revoked = Vec::new();
+        for (set,) in sets {
+            revoked.extend(tokens::revoke(&mut write, tenant, &set, life).await?);
+        }
+        if !remove_rows(&mut write, tenant, id).await? {
+            return Err(Error::NotFound("device"));
+        }
+        write.commit().await?;
+        Ok(revoked)
+    }
+
+    /// Notes when devices were last seen.
+    pub async fn check_in(&self, seen: &[(Tenant, String, Millis)]) -> Result<()> {
+        let mut write = self.begin().await?;
+        for chunk in seen.chunks(1000) {
+            let rows: Vec<_> = chunk.iter().map(|(tenant, id, at)| (tenant.id(), id, at)).collect();
+            sqlx::query(
+                "UPDATE devices SET check_in = seen.at FROM
+                   (SELECT value ->> 0 AS tenant, value ->> 1 AS id, value ->> 2 AS at FROM json_each(?)) AS seen
+                 WHERE devices.tenant_id = seen.tenant AND devices.id = seen.id",
+            )
+            .bind(super::json(&rows))
+            .execute(&mut *write)
+            .await?;
+        }
+        Ok(write.commit().await?)
+    }
+}
+
+async fn insert_device(
+    write: &mut Write<'_>,
+    tenant: &Tenant,
+    identity: &Identity,
+    status: Status,
+) -> Result<String> {
+    let (id, now) = (clock::new_id(), clock::now());
+    sqlx::query(
+        "INSERT INTO devices (tenant_id, id, identity, identity_hash, status, created, updated)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(tenant.id())
+    .bind(&id)
+    .bind(&identity.canonical)
+    .bind(&identity.hash)
+    .bind(status.name())
+    .bind(now)
+    .bind(now)
+    .execute(&mut **write)
+    .await?;
+    super::inventory::insert(write, tenant, &id, "identity", &identity.attributes).await?;
+    Ok(id)
+}
+
+async fn accepted_besides(write: &mut Write<'_>, tenant: &Tenant, device: &str) -> Result<i64> {
+    let row: (i64,) = sqlx::query_as(
+        "SELECT count(*) FROM devices WHERE tenant_id = ? AND status = 'accepted' AND id <> ?",
+    )
+    .bind(tenant.id())
+    .bind(device)
+    .fetch_one(&mut **write)
+    .await?;
+    Ok(row.0)
+}
+
+/// Brings the device's status in line with its auth sets.
+async fn settle(write: &mut Write<'_>, tenant: &Tenant, device: &str) -> Result<Status> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT DISTINCT status FROM auth_sets WHERE tenant_id = ? AND device_id = ?")
+            .bind(tenant.id())
+            .bind(device)
+            .fetch_all(&mut **write)
+            .await?;
+    let has = |status: &Status| rows.iter().any(|(name,)| name == status.name());
+    let status = Status::ALL.into_iter().find(has).unwrap_or(Status::Noauth);
+    sqlx::query("UPDATE devices SET status = ?, updated = ? WHERE tenant_id = ? AND id = ?")
+        .bind(status.name())
+        .bind(clock::now())
+        .bind(tenant.id())
+        .bind(device)
+        .execute(&mut **write)
+        .await?;
+    Ok(status)
+}
+
+async fn remove_rows(write: &mut Write<'_>, tenant: &Tenant, device: &str) -> Result<bool> {
+    super::device_deployments::end_for_device(write, tenant, device, "decommissioned").await?;
+    for table in ["auth_sets", "attributes", "configurations"] {
+        sqlx::query(&format!("DELETE FROM {table} WHERE tenant_id = ? AND device_id = ?"))
+            .bind(tenant.id())
+            .bind(device)
+            .execute(&mut **write)
+            .await?;
+    }
+    let gone = sqlx::query("DELETE FROM devices WHERE tenant_id = ? AND id = ?")
+        .bind(tenant.id())
+        .bind(device)
+        .execute(&mut **write)
+        .await?;
+    Ok(gone.rows_affected() > 0)
+}
