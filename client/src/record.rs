@@ -171,3 +171,7 @@ fn read(path: &Path) -> Option<Record> {
 fn sum(head: &[u8], content: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(head).chain_update(content).finalize().into()
 }
+
+#[cfg(test)]
+#[path = "record/tests.rs"]
+mod tests;

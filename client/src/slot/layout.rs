@@ -180,3 +180,7 @@ fn describe(grounds: &BTreeSet<Ground>) -> String {
         false => grounds.iter().map(one).collect::<Vec<_>>().join(", "),
     }
 }
+
+#[cfg(test)]
+#[path = "layout/tests.rs"]
+mod tests;

@@ -190,3 +190,7 @@ impl Read for PositionedReader<'_> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+#[path = "target/tests.rs"]
+mod tests;

@@ -69,6 +69,11 @@ mod inner {
     }
 
     #[inline(always)]
+    pub(in crate::sys) fn is_simulated() -> bool {
+        false
+    }
+
+    #[inline(always)]
     pub(in crate::sys) fn changing(_change: impl FnOnce() -> Change) {}
 
     #[inline(always)]

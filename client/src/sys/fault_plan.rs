@@ -123,6 +123,11 @@ fn lock(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
     plan.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether a plan runs: it keeps account of what is synced, so the slow real thing is left out.
+pub(in crate::sys) fn is_simulated() -> bool {
+    current().is_some()
+}
+
 /// Keeps the pre-image of a change that is about to be made.
 pub(in crate::sys) fn changing(change: impl FnOnce() -> Change) {
     if let Some(plan) = current() {

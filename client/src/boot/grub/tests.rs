@@ -195,12 +195,12 @@ fn sweep(prepare: fn(&Path, &mut Grub), act: fn(&mut Grub), allowed: &[State]) -
     {
         for at in 0.. {
             let (folder, mut grub) = fresh();
-            prepare(&folder, &mut grub);
+            fault::run(Fault::Never, || prepare(&folder, &mut grub));
             let outcome = fault::run(Fault::Cut(at, loss), || act(&mut grub));
             let state = grub.state().unwrap();
             assert!(allowed.contains(&state), "cut at {at} of {:?} ({loss:?}): {state:?}", outcome.points);
-            assert!(grub.power_on(&|_| true).is_ok());
-            grub.repair(Slot::A).unwrap();
+            assert!(fault::run(Fault::Never, || grub.power_on(&|_| true)).result.unwrap().is_ok());
+            fault::run(Fault::Never, || grub.repair(Slot::A).unwrap());
             assert!(Copies::read(&folder, PARTS).unwrap().agree());
             if outcome.result.is_some() {
                 break;
