@@ -54,6 +54,16 @@ terminal_output serial
         self.assertEqual(derive.cmdline(board("raspberrypi5"), "B"), "root=/dev/mmcblk0p6 ro rootwait "
                          "console=serial0,115200 panic=5 init=/sbin/init rota.slot=B\n")
 
+    def test_boot_scripts_get_the_words_they_know(self):
+        def names(text, pattern):
+            return sorted(set(re.findall(pattern, text, re.M)))
+
+        for text, path, pattern in (
+                (derive.grub_defines(board("qemux86-64")), "grub/files/rota-grub-defines.cfg", r"^set (\w+)="),
+                (derive.uboot_board(board("qemuarm64")), "u-boot/files/rota-board.conf", r"^([A-Z_]+)=")):
+            with open(os.path.join(LAYER, "recipes-bsp", path), encoding="utf-8") as file:
+                self.assertEqual(names(text, pattern), names(file.read(), pattern), path)
+
     def test_client(self):
         self.assertEqual(derive.client(board("qemux86-64")), '[slots]\na = "/dev/vda2"\nb = "/dev/vda3"\n\n'
                          '[boot]\nbackend = "grub"\nenv_dir = "/boot/efi/grub-mender-grubenv"\n')
@@ -88,9 +98,9 @@ class Genimage(unittest.TestCase):
                 self.assertEqual(found, expected)
 
     def make(self, layout, folder):
-        for part in layout.partitions:
-            with open(os.path.join(folder, derive.image_name(part)), "wb") as file:
-                file.write(part.name.encode())
+        for name in ["uboot-env.bin"] + [derive.image_name(part) for part in layout.partitions]:
+            with open(os.path.join(folder, name), "wb") as file:
+                file.write(name.encode())
         config = os.path.join(folder, "genimage.cfg")
         with open(config, "w", encoding="utf-8") as file:
             file.write(derive.genimage(layout))
@@ -100,6 +110,10 @@ class Genimage(unittest.TestCase):
                        check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         disk = os.path.join(folder, layout.board + ".img")
         self.assertLessEqual(os.stat(disk).st_size, layout.size)
+        with open(disk, "rb") as file:
+            for offset in derive.environment_copies(layout):
+                file.seek(offset)
+                self.assertEqual(file.read(9), b"uboot-env")
         dump = subprocess.run(["sfdisk", "--dump", disk], check=True, stdout=subprocess.PIPE).stdout.decode()
         rows = re.findall(r"\.img(\d+) : start= *(\d+), size= *(\d+)", dump)
         return {int(number): (int(start), int(size)) for number, start, size in rows}

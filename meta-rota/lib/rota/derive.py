@@ -18,6 +18,11 @@ def image_name(partition):
         partition.name, partition.filesystem)
 
 
+def environment_copies(layout):
+    """Offsets on the disk where ``uboot-env.bin``, one copy of U-Boot's first environment, goes; none when it lies elsewhere."""
+    return layout.environment.offsets if layout.environment.device == layout.device else []
+
+
 def gpt_type(layout, partition):
     if partition.use == "boot" and layout.boot.backend == "grub":
         return EFI_SYSTEM
@@ -41,6 +46,9 @@ def is_active(layout, partition):
 def wks(layout, folder):
     """A kickstart file for wic; ``folder`` holds the files that fill the partitions."""
     lines = ["bootloader --ptable %s" % {"gpt": "gpt", "mbr": "msdos"}[layout.table]]
+    for offset in environment_copies(layout):
+        lines.append('part --source rawcopy --sourceparams="file=%s/uboot-env.bin" --fstype=none --no-table '
+                     "--fixed-size %dK --offset %dK" % (folder, layout.environment.size // 1024, offset // 1024))
     for each in layout.partitions:
         words = ["part", "--source rawcopy", '--sourceparams="file=%s/%s"' % (folder, image_name(each)),
                  "--fstype=%s" % each.filesystem, "--fixed-size %dK" % (each.size // 1024)]
@@ -67,6 +75,9 @@ def genimage(layout):
     else:
         lines.append("\t\tdisk-signature = 0x%s" % gpt_uuid(layout, "disk")[:8])
     lines.append("\t}")
+    for number, offset in enumerate(environment_copies(layout), 1):
+        lines += ["\tpartition uboot-env-%d {" % number, '\t\timage = "uboot-env.bin"', "\t\tin-partition-table = false",
+                  "\t\toffset = %d" % offset, "\t\tsize = %d" % layout.environment.size, "\t}"]
     for each in layout.partitions:
         lines += ["\tpartition %s {" % each.name, '\t\timage = "%s"' % image_name(each)]
         if not each.logical:
