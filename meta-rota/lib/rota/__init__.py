@@ -5,4 +5,4 @@ Plain Python 3.8 without other modules: the build hosts of both Yocto series and
 In metadata these are reachable as ``rota.layout`` and ``rota.derive`` (layer.conf says ``addpylib``).
 """
 
-BBIMPORTS = ["toml", "layout", "derive"]
+BBIMPORTS = ["toml", "layout", "derive", "fill"]
