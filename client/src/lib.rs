@@ -4,10 +4,23 @@
 #![deny(unsafe_code)]
 
 pub mod boot;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod date;
+pub mod device;
+pub mod identity;
+pub mod inventory;
+pub mod log;
+pub mod net;
+pub mod provides;
 pub mod record;
+pub mod signals;
 pub mod slot;
+pub mod status;
 pub mod sys;
+pub mod update;
 
 #[cfg(test)]
 mod testing;

@@ -10,3 +10,4 @@ pub mod mounts;
 pub mod mtd;
 pub mod power;
 pub mod process;
+pub mod signal;

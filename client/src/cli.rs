@@ -1,0 +1,193 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::config::Paths;
+
+/// What `rota --help` prints.
+pub const HELP: &str = "\
+rota keeps this device up to date.
+
+usage: rota [options] COMMAND
+
+commands:
+  daemon             run the client
+  status             what runs, what is committed, what went on; --why tells every attempt, --json is for programs
+  show-artifact      name of the installed artifact
+  show-provides      what installed artifacts provide, name=value
+  check-update       make the daemon ask for a deployment now
+  send-inventory     make the daemon send the inventory now
+
+options:
+  -c, --config PATH      configuration file, or folder of rota.toml (/etc/rota)
+  -d, --data DIR         state of the client (/var/lib/rota)
+  -l, --log-level LEVEL  error, warning, info or debug
+  -V, --version          version of this program
+  -h, --help             this text
+
+exit codes: 0 done, 1 failed
+";
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+    /// Run the client.
+    Daemon,
+    /// Tell how the device stands.
+    Status { why: bool, json: bool },
+    /// Print the name of the installed artifact.
+    ShowArtifact,
+    /// Print the provides.
+    ShowProvides,
+    /// Make the daemon poll.
+    CheckUpdate,
+    /// Make the daemon send the inventory.
+    SendInventory,
+}
+
+/// The words of the command line, understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// What is to be done.
+    pub command: Command,
+    /// Where things are.
+    pub paths: Paths,
+    /// Over the configured level.
+    pub log_level: Option<log::LevelFilter>,
+}
+
+/// What is wrong with a command line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Error(String);
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; see rota --help", self.0)
+    }
+}
+
+impl std::error::Error for Error {}
+
+fn wrong<T>(what: String) -> Result<T, Error> {
+    Err(Error(what))
+}
+
+/// Understands the words after the program's name.
+pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Options, Error> {
+    let mut words = words.peekable();
+    let (mut paths, mut log_level, mut command) = (Paths::default(), None, None);
+    let mut flags = Vec::new();
+    while let Some(word) = words.next() {
+        let Some(word) = word.to_str() else {
+            return wrong(format!("{} is not text", word.to_string_lossy()));
+        };
+        let (word, mut inline) = match word.split_once('=') {
+            Some((option, value)) if option.starts_with("--") => (option, Some(OsString::from(value))),
+            _ => (word, None),
+        };
+        let mut value =
+            || inline.take().or_else(|| words.next()).ok_or(Error(format!("{word} needs a value")));
+        match word {
+            "-h" | "--help" => command = Some(Command::Help),
+            "-V" | "--version" => command = command.or(Some(Command::Version)),
+            "-c" | "--config" => set_config(&mut paths, value()?.into()),
+            "-d" | "--data" => paths.data = value()?.into(),
+            "-l" | "--log-level" => log_level = Some(level(&value()?.to_string_lossy())?),
+            "--why" | "--json" => flags.push(word.to_owned()),
+            option if option.starts_with('-') => return wrong(format!("there is no option {option}")),
+            name if command.is_none() => command = Some(named(name)?),
+            extra => return wrong(format!("{extra} is one word too many")),
+        }
+        if inline.is_some() {
+            return wrong(format!("{word} takes no value"));
+        }
+    }
+    let mut command = command.ok_or(Error("a command is missing".into()))?;
+    for flag in flags {
+        match (&mut command, flag.as_str()) {
+            (Command::Status { why, .. }, "--why") => *why = true,
+            (Command::Status { json, .. }, "--json") => *json = true,
+            _ => return wrong(format!("{flag} belongs to status")),
+        }
+    }
+    Ok(Options { command, paths, log_level })
+}
+
+fn named(name: &str) -> Result<Command, Error> {
+    Ok(match name {
+        "help" => Command::Help,
+        "daemon" => Command::Daemon,
+        "status" => Command::Status { why: false, json: false },
+        "show-artifact" => Command::ShowArtifact,
+        "show-provides" => Command::ShowProvides,
+        "check-update" => Command::CheckUpdate,
+        "send-inventory" => Command::SendInventory,
+        other => return wrong(format!("there is no command {other}")),
+    })
+}
+
+fn set_config(paths: &mut Paths, path: PathBuf) {
+    if path.is_dir() {
+        paths.conf = path;
+    } else {
+        paths.conf_file = Some(path);
+    }
+}
+
+fn level(name: &str) -> Result<log::LevelFilter, Error> {
+    let known = if name == "warning" { "warn" } else { name };
+    known
+        .parse()
+        .map_err(|_| Error(format!("expected the level error, warning, info or debug, found {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(line: &str) -> Result<Options, Error> {
+        parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn commands_and_options_in_any_order() {
+        let found = options("-c /x.toml status --json --data=/d -l warning").unwrap();
+        assert_eq!(found.command, Command::Status { why: false, json: true });
+        assert_eq!((found.paths.conf_file, found.paths.data), (Some("/x.toml".into()), "/d".into()));
+        assert_eq!(found.log_level, Some(log::LevelFilter::Warn));
+        assert_eq!(options("daemon --config /etc").unwrap().paths.conf, PathBuf::from("/etc"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (line, name) in [
+            ("", "command is missing"),
+            ("explode", "no command explode"),
+            ("daemon --fast", "no option --fast"),
+            ("daemon --why", "--why belongs to status"),
+            ("daemon twice", "twice is one word too many"),
+            ("daemon -d", "-d needs a value"),
+            ("status --json=yes", "--json takes no value"),
+            ("-l loud daemon", "found loud"),
+        ] {
+            let error = options(line).unwrap_err().to_string();
+            assert!(error.contains(name) && error.ends_with("see rota --help"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_help_lists_every_command() {
+        for line in
+            HELP.lines().skip_while(|line| *line != "commands:").skip(1).take_while(|line| !line.is_empty())
+        {
+            let name = line.split_whitespace().next().unwrap();
+            assert!(named(name).is_ok(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! This machine as something to update: its configuration, its slots and its boot loader, laid side by side.
+
+use std::fs;
+use std::path::Path;
+
+use crate::boot::{self, Boot};
+use crate::config::{Config, Paths};
+use crate::slot::{Layout, Slot, System};
+
+/// The machine.
+pub struct Device {
+    /// Its configuration.
+    pub config: Config,
+    /// Where things are.
+    pub paths: Paths,
+    /// Where the kernel tells about itself.
+    pub system: System,
+    layout: Option<Layout>,
+    boot: Result<Box<dyn Boot>, String>,
+}
+
+/// How the booted and the committed slot stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The booted slot is the committed one, and nothing is on trial.
+    Committed,
+    /// The other slot is armed: the next boot is its trial.
+    Armed,
+    /// The booted slot is on trial.
+    Trial,
+    /// The booted slot is not the committed one, and is not on trial: the boot loader could not start that one.
+    Fallback,
+}
+
+impl Standing {
+    /// The word in status and inventory.
+    pub fn name(self) -> &'static str {
+        match self {
+            Standing::Committed => "committed",
+            Standing::Armed => "armed",
+            Standing::Trial => "trial",
+            Standing::Fallback => "fallback",
+        }
+    }
+}
+
+/// What kernel and boot loader say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// The slot that is root.
+    pub booted: Slot,
+    /// The boot loader's records.
+    pub boot: boot::State,
+}
+
+impl View {
+    /// How they stand to each other.
+    pub fn standing(&self) -> Standing {
+        match self.boot.trial {
+            Some(trial) if trial == self.booted => Standing::Trial,
+            Some(_) => Standing::Armed,
+            None if self.boot.committed == self.booted => Standing::Committed,
+            None => Standing::Fallback,
+        }
+    }
+}
+
+impl Device {
+    /// Reads the configuration and opens the boot loader's records. What cannot be had is said when it is asked for.
+    pub fn open(paths: Paths, system: System) -> Device {
+        let config = Config::load(&paths);
+        Device::with(paths, system, config)
+    }
+
+    /// The machine with this configuration.
+    pub fn with(paths: Paths, system: System, config: Config) -> Device {
+        let layout = config.slots.clone().map(|(a, b)| Layout { a, b });
+        let boot = match &layout {
+            None => Err("no slots are configured; set slots.a and slots.b in rota.toml".to_owned()),
+            Some(layout) => boot::open(&boot::Settings {
+                backend: config.boot.clone(),
+                env_dir: config.env_dir.clone(),
+                parts: [part(&layout.a, 2), part(&layout.b, 3)],
+            })
+            .map_err(|error| error.to_string()),
+        };
+        Device { config, paths, system, layout, boot }
+    }
+
+    /// The slots' devices.
+    pub fn layout(&self) -> Result<&Layout, String> {
+        self.layout
+            .as_ref()
+            .ok_or_else(|| "no slots are configured; set slots.a and slots.b in rota.toml".into())
+    }
+
+    /// The boot loader.
+    pub fn boot(&mut self) -> Result<&mut dyn Boot, String> {
+        match &mut self.boot {
+            Ok(boot) => Ok(boot.as_mut()),
+            Err(why) => Err(why.clone()),
+        }
+    }
+
+    /// What the boot loader is called in sentences.
+    pub fn loader(&self) -> &'static str {
+        self.boot.as_ref().map_or("the boot loader", |boot| boot.capabilities().loader)
+    }
+
+    /// How often the boot loader tries a trial.
+    pub fn tries(&self) -> u32 {
+        self.boot.as_ref().map_or(1, |boot| boot.capabilities().tries)
+    }
+
+    /// The slot that is root.
+    pub fn booted(&self) -> Result<Slot, String> {
+        self.layout()?.booted_in(&self.system).map_err(|error| error.to_string())
+    }
+
+    /// What kernel and boot loader say now.
+    pub fn view(&mut self) -> Result<View, String> {
+        let booted = self.booted()?;
+        let boot = self.boot()?.state().map_err(|error| error.to_string())?;
+        Ok(View { booted, boot })
+    }
+
+    /// Tells the guard that the booted slot is committed, or takes it back.
+    pub fn mark_committed(&self, committed: bool) {
+        let marker = self.paths.run.join("committed");
+        let marked = match committed {
+            true => fs::create_dir_all(&self.paths.run).and_then(|()| fs::write(&marker, "")),
+            false => fs::remove_file(&marker).or_else(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            }),
+        };
+        if let Err(error) = marked {
+            log::warn!("{}: {error}; the guard may take a committed slot for one on trial", marker.display());
+        }
+    }
+}
+
+/// The partition's number: the digits at the end of the name that the link leads to.
+fn part(device: &Path, otherwise: u32) -> u32 {
+    let device = fs::canonicalize(device).unwrap_or_else(|_| device.to_owned());
+    let name = device.to_string_lossy();
+    let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    name[name.len() - digits..].parse().unwrap_or(otherwise)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_four_standings() {
+        let view = |booted, committed, trial| {
+            View { booted, boot: boot::State { committed, trial, attempts_left: 0 } }.standing()
+        };
+        assert_eq!(view(Slot::A, Slot::A, None), Standing::Committed);
+        assert_eq!(view(Slot::A, Slot::A, Some(Slot::B)), Standing::Armed);
+        assert_eq!(view(Slot::B, Slot::A, Some(Slot::B)), Standing::Trial);
+        assert_eq!(view(Slot::B, Slot::A, None), Standing::Fallback);
+    }
+
+    #[test]
+    fn partition_numbers_come_from_the_devices_behind_links() {
+        let folder = crate::testing::folder();
+        fs::write(folder.join("nvme0n1p12"), "").unwrap();
+        std::os::unix::fs::symlink("nvme0n1p12", folder.join("rootfs_A")).unwrap();
+        assert_eq!(part(&folder.join("rootfs_A"), 2), 12);
+        assert_eq!(part(Path::new("/dev/mmcblk0p3"), 2), 3);
+        assert_eq!(part(Path::new("/dev/ubi"), 2), 2);
+    }
+}

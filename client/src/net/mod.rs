@@ -1,0 +1,274 @@
+//! Talking to the server: authorisation, requests with the token, fail-over between addresses.
+//!
+//! Every wait is bounded, every answer is read up to a limit, and no redirect is followed.
+
+pub mod api;
+pub mod backoff;
+pub mod download;
+pub mod tls;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::{self, header, Method, StatusCode};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+
+use crate::config::Config;
+use crate::date;
+use crate::identity::Identity;
+use tls::TlsConnector;
+
+/// Longest time for a whole request and its answer, downloads excepted.
+const CALL: Duration = Duration::from_secs(60);
+/// Longest time to open a connection.
+const CONNECT: Duration = Duration::from_secs(20);
+/// Longest wait for the next byte.
+const STALL: Duration = Duration::from_secs(40);
+/// Most bytes of an answer that are read.
+const ANSWER: u64 = 1 << 20;
+
+/// Why a request did not do what it was for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// No server is configured.
+    NoServer,
+    /// There was no answer over verified TLS: address and why.
+    Unreachable { url: String, why: String },
+    /// The server answered with a status that means no success.
+    Status { act: &'static str, code: u16, message: String, retry_after: Option<Duration> },
+    /// The server's answer is not what the device API says: act and what was found.
+    Answer { act: &'static str, found: String },
+    /// The device cannot say who it is.
+    Identity(String),
+}
+
+impl Error {
+    /// Whether a server with a good certificate answered at all.
+    pub fn reached(&self) -> bool {
+        matches!(self, Error::Status { .. } | Error::Answer { .. })
+    }
+
+    /// The HTTP status, if there was one.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Error::Status { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// How long the server asked to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoServer => f.write_str("no server is configured; set server.url in rota.toml"),
+            Error::Unreachable { url, why } => write!(f, "{url}: {why}"),
+            Error::Status { act: api::AUTHORISE, code: 401, message, .. } => {
+                write!(f, "the server does not admit this device (401 {message})")
+            }
+            Error::Status { act, code, message, .. } => {
+                write!(f, "cannot {act}: the server answered {code} {message}")
+            }
+            Error::Answer { act, found } => {
+                write!(f, "cannot {act}: the server's answer is not understood: {found}")
+            }
+            Error::Identity(why) => write!(f, "this device cannot say who it is: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub code: u16,
+    /// At most 1 MiB.
+    pub body: Vec<u8>,
+    retry_after: Option<Duration>,
+}
+
+impl Answer {
+    /// The error that this answer is when it is no success.
+    fn error(&self, act: &'static str) -> Error {
+        let json = serde_json::from_slice::<serde_json::Value>(&self.body).ok();
+        let message = json.as_ref().and_then(|json| json["error"].as_str());
+        let reason = StatusCode::from_u16(self.code).ok().and_then(|code| code.canonical_reason());
+        let message = message.or(reason).unwrap_or_default().chars().take(200).collect();
+        Error::Status { act, code: self.code, message, retry_after: self.retry_after }
+    }
+}
+
+/// The server, as this device knows it.
+pub struct Server {
+    agent: Result<ureq::Agent, String>,
+    urls: Vec<String>,
+    tenant_token: Option<String>,
+    identity: Box<dyn Fn() -> Result<Identity, String>>,
+    session: Option<Session>,
+    /// Index into the forms of asking for a deployment; the later ones are for servers that lack the first.
+    next_form: usize,
+}
+
+/// What authorisation gave: the token, and the server that gave it.
+#[derive(Clone)]
+struct Session {
+    url: String,
+    token: String,
+}
+
+impl Server {
+    /// A server reached as `config` says. `identity` is asked at every authorisation.
+    pub fn new(config: &Config, identity: Box<dyn Fn() -> Result<Identity, String>>) -> Server {
+        Server {
+            agent: tls::settings(config.ca.as_deref(), Arc::new(date::now)).map(agent),
+            urls: config.urls.clone(),
+            tenant_token: config.tenant_token.clone(),
+            identity,
+            session: None,
+            next_form: 0,
+        }
+    }
+
+    /// Forgets the token, so that the next request asks for a new one.
+    pub fn forget_token(&mut self) {
+        self.session = None;
+    }
+
+    /// Asks each server in turn to admit this device, until one does (device API: authentication).
+    pub fn authorise(&mut self) -> Result<(), Error> {
+        self.session = None;
+        let identity = (self.identity)().map_err(Error::Identity)?;
+        let body = identity.auth_request(self.tenant_token.as_deref());
+        let signature = identity.sign(&body);
+        let mut last = Error::NoServer;
+        for url in self.urls.clone() {
+            let headers = [("X-MEN-Signature", signature.as_str())];
+            let answer = self.send(&url, Method::POST, api::AUTH_PATH, &headers, Some(&body));
+            match answer {
+                Ok(answer) if answer.code == 200 => match std::str::from_utf8(&answer.body).map(str::trim) {
+                    Ok(token) if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+                        log::info!("authorised by {url}");
+                        self.session = Some(Session { url, token: token.to_owned() });
+                        return Ok(());
+                    }
+                    _ => last = Error::Answer { act: api::AUTHORISE, found: "no token in it".into() },
+                },
+                Ok(answer) => last = answer.error(api::AUTHORISE),
+                Err(error) => last = error,
+            }
+            log::debug!("{last}");
+        }
+        Err(last)
+    }
+
+    /// One request with the token. Without one, or when it is refused, authorisation comes first, once.
+    fn call(&mut self, method: Method, path: &str, body: Option<&[u8]>) -> Result<Answer, Error> {
+        let mut fresh = self.session.is_none();
+        loop {
+            let session = match &self.session {
+                Some(session) => session.clone(),
+                None => {
+                    self.authorise()?;
+                    continue;
+                }
+            };
+            let token = format!("Bearer {}", session.token);
+            let result = self.send(&session.url, method.clone(), path, &[("Authorization", &token)], body);
+            match &result {
+                Ok(answer) if answer.code == 401 && !fresh => {
+                    self.session = None;
+                    fresh = true;
+                }
+                // Another server may do; the next request asks them all.
+                Err(_) => {
+                    self.session = None;
+                    return result;
+                }
+                _ => return result,
+            }
+        }
+    }
+
+    fn send(
+        &mut self,
+        url: &str,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, Error> {
+        let unreachable = |why: String| Error::Unreachable { url: url.to_owned(), why };
+        let agent = self.agent.as_ref().map_err(|why| unreachable(format!("TLS: {why}")))?;
+        let mut request = http::Request::builder().method(method).uri(format!("{url}{path}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = match body {
+            Some(body) => request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body)
+                .map_err(ureq::Error::from)
+                .and_then(|request| agent.run(request)),
+            None => request.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request)),
+        };
+        let mut answer = answer.map_err(|error| unreachable(explain(&error)))?;
+        let date = header_text(answer.headers(), header::DATE).and_then(date::from_http);
+        if let Some(date) = date {
+            date::told(date);
+        }
+        let retry_after = header_text(answer.headers(), header::RETRY_AFTER).and_then(|text| {
+            let at = |date: u64| date.saturating_sub(date::now());
+            text.parse().ok().or_else(|| date::from_http(text).map(at)).map(Duration::from_secs)
+        });
+        let code = answer.status().as_u16();
+        let body = answer.body_mut().with_config().limit(ANSWER).read_to_vec();
+        let body = body.map_err(|error| unreachable(format!("the answer broke off: {}", explain(&error))))?;
+        Ok(Answer { code, body, retry_after })
+    }
+}
+
+fn header_text(headers: &http::HeaderMap, name: header::HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The HTTP agent: bounded waits, statuses as they are, no redirects.
+fn agent(config: Arc<rustls::ClientConfig>) -> ureq::Agent {
+    let tls = TlsConnector { config, stall: STALL };
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
+        .timeout_global(Some(CALL))
+        .timeout_connect(Some(CONNECT))
+        .max_idle_connections(1)
+        .max_idle_age(Duration::from_secs(30))
+        .build();
+    let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
+    ureq::Agent::with_parts(config, connector, DefaultResolver::default())
+}
+
+/// Why there was no answer, in plain words.
+fn explain(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => tls::explain(error).unwrap_or_else(|| match error.get_ref() {
+            Some(inner) => inner.downcast_ref().map_or_else(|| error.to_string(), explain),
+            None => error.to_string(),
+        }),
+        ureq::Error::HostNotFound => "the name cannot be resolved".into(),
+        ureq::Error::Timeout(what) => format!("no answer in time ({what})"),
+        ureq::Error::BodyExceedsLimit(limit) => format!("it is longer than {limit} bytes"),
+        other => other.to_string(),
+    }
+}

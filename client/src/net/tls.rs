@@ -1,0 +1,206 @@
+//! TLS for ureq on rustls, with our own clock for certificates and plain words for what is wrong with one.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
+};
+
+/// The clock that certificates are checked with, seconds since 1970.
+pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Where distributions keep the CAs they trust.
+const SYSTEM_ROOTS: &[&str] =
+    &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+
+/// The TLS settings of all connections: only `ca` is trusted, or the system's CAs when none is configured.
+pub fn settings(ca: Option<&Path>, now: Now) -> Result<Arc<ClientConfig>, String> {
+    let file = match ca {
+        Some(file) => file.to_owned(),
+        None => system_roots().ok_or("no server.ca is configured and the system has no CA certificates")?,
+    };
+    let wrong = |what: String| format!("{}: {what}", file.display());
+    let pem =
+        CertificateDer::pem_file_iter(&file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    let mut roots = RootCertStore::empty();
+    let (good, _) = roots.add_parsable_certificates(pem.filter_map(Result::ok));
+    if good == 0 {
+        return Err(wrong("holds no certificate in PEM form".into()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_details(provider, Arc::new(Clock(now)))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+fn system_roots() -> Option<PathBuf> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    named.into_iter().chain(SYSTEM_ROOTS.iter().map(PathBuf::from)).find(|file| file.is_file())
+}
+
+struct Clock(Now);
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl rustls::time_provider::TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs((self.0)())))
+    }
+}
+
+/// What is wrong, in the words of a person who looks after servers; `None` when it is not TLS that failed.
+pub fn explain(error: &io::Error) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    Some(match error {
+        rustls::Error::InvalidCertificate(certificate) => match certificate {
+            CertificateError::UnknownIssuer => "TLS: unknown issuer".into(),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                format!("TLS: the server's certificate has expired{}", at(certificate))
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                format!("TLS: the server's certificate is not valid yet{}", at(certificate))
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "TLS: the server's certificate is for another name".into()
+            }
+            other => format!("TLS: the server's certificate is not acceptable: {other}"),
+        },
+        other => format!("TLS: {other}"),
+    })
+}
+
+/// The dates that were compared.
+fn at(error: &CertificateError) -> String {
+    let (clock, word, limit) = match error {
+        CertificateError::ExpiredContext { time, not_after } => (time, "until", not_after),
+        CertificateError::NotValidYetContext { time, not_before } => (time, "from", not_before),
+        _ => return String::new(),
+    };
+    let date = |time: &UnixTime| crate::date::rfc3339(time.as_secs());
+    format!(" (valid {word} {}; this device's clock says {})", date(limit), date(clock))
+}
+
+/// Wraps the connections to `https` addresses in TLS, and ends every read that brings nothing within `stall`.
+pub struct TlsConnector {
+    /// As [`settings`] made them.
+    pub config: Arc<ClientConfig>,
+    /// Longest wait for the next byte.
+    pub stall: Duration,
+}
+
+impl fmt::Debug for TlsConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsConnector")
+    }
+}
+
+impl<In: Transport> Connector<In> for TlsConnector {
+    type Out = Either<Stalling<In>, TlsTransport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        let Some(transport) = chained else { return Ok(None) };
+        let transport = Stalling { transport, stall: self.stall };
+        if !details.needs_tls() {
+            return Ok(Some(Either::A(transport)));
+        }
+        let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let name =
+            ServerName::try_from(host).map_err(|_| ureq::Error::BadUri(details.uri.to_string()))?.to_owned();
+        let conn = ClientConnection::new(self.config.clone(), name)
+            .map_err(|error| ureq::Error::Io(io::Error::new(io::ErrorKind::InvalidData, error)))?;
+        let stream = StreamOwned { conn, sock: TransportAdapter::new(transport.boxed()) };
+        let buffers =
+            LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
+        Ok(Some(Either::B(TlsTransport { buffers, stream })))
+    }
+}
+
+/// A transport whose every wait is bounded, also where the whole answer may take hours.
+#[derive(Debug)]
+pub struct Stalling<T> {
+    transport: T,
+    stall: Duration,
+}
+
+impl<T> Stalling<T> {
+    fn bound(&self, timeout: NextTimeout) -> NextTimeout {
+        NextTimeout { after: timeout.after.min(self.stall.into()), ..timeout }
+    }
+}
+
+impl<T: Transport> Transport for Stalling<T> {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        self.transport.buffers()
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        let timeout = self.bound(timeout);
+        self.transport.transmit_output(amount, timeout)
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        let timeout = self.bound(timeout);
+        self.transport.await_input(timeout)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.transport.is_open()
+    }
+}
+
+/// A connection in TLS.
+pub struct TlsTransport {
+    buffers: LazyBuffers,
+    stream: StreamOwned<ClientConnection, TransportAdapter>,
+}
+
+impl fmt::Debug for TlsTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsTransport")
+    }
+}
+
+impl Transport for TlsTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        self.stream.write_all(&self.buffers.output()[..amount])?;
+        Ok(())
+    }
+
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
+        self.stream.get_mut().set_timeout(timeout);
+        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    fn is_open(&mut self) -> bool {
+        self.stream.get_mut().get_mut().is_open()
+    }
+
+    fn is_tls(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,125 @@
+//! What this device provides: the facts that installed artifacts set (artifact format: provides).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Paths;
+use crate::record::{self, Pair};
+
+/// Bytes of each of the two records.
+const SIZE: usize = 64 << 10;
+const FORMAT: u32 = 1;
+/// The name of a device whose artifact nobody told.
+const UNKNOWN: &str = "unknown";
+
+/// Facts by name.
+pub type Facts = BTreeMap<String, String>;
+
+#[derive(Serialize, Deserialize)]
+struct Content {
+    format: u32,
+    provides: Facts,
+}
+
+/// The provides on the data partition.
+pub struct Provides {
+    pair: Pair,
+    facts: Facts,
+}
+
+impl Provides {
+    /// Opens them. When they are lost or were never there, the slot's own `artifact_info` tells.
+    pub fn open(paths: &Paths) -> Provides {
+        let (pair, content) = Pair::open(&paths.data, "provides", SIZE);
+        let facts = content.as_deref().and_then(read).unwrap_or_else(|| of_slot(&paths.conf));
+        Provides { pair, facts }
+    }
+
+    /// What they say; changes nothing on the disk.
+    pub fn peek(paths: &Paths) -> Facts {
+        let content = record::newest_content(&paths.data, "provides");
+        content.as_deref().and_then(read).unwrap_or_else(|| of_slot(&paths.conf))
+    }
+
+    /// The facts; `artifact_name` is always among them.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// Whether these facts can be recorded at all.
+    pub fn fits(facts: &Facts) -> Result<(), String> {
+        let length = encode(facts).len();
+        // They also stand in the journal until they are committed.
+        let limit = SIZE / 4;
+        if length > limit {
+            return Err(format!("the artifact's provides take {length} bytes; at most {limit} can be kept"));
+        }
+        Ok(())
+    }
+
+    /// Replaces them durably.
+    pub fn save(&mut self, facts: Facts) -> Result<(), record::Error> {
+        if facts != self.facts {
+            self.pair.write(&encode(&facts))?;
+            self.facts = facts;
+        }
+        Ok(())
+    }
+}
+
+fn encode(facts: &Facts) -> Vec<u8> {
+    // Texts by texts: they can always be written as JSON.
+    serde_json::to_vec(&Content { format: FORMAT, provides: facts.clone() }).unwrap_or_default()
+}
+
+fn read(content: &[u8]) -> Option<Facts> {
+    let content: Content = serde_json::from_slice(content).ok()?;
+    let known = content.format == FORMAT
+        && content.provides.get("artifact_name").is_some_and(|name| !name.is_empty());
+    known.then_some(content.provides)
+}
+
+/// Lines `name=value` that the image was built with; in `/etc/mender` where there are none in ours.
+fn of_slot(conf: &Path) -> Facts {
+    let files = [conf.join("artifact_info"), "/etc/mender/artifact_info".into()];
+    let text = files.iter().find_map(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    let pairs = text.lines().filter_map(|line| line.split_once('='));
+    let mut facts: Facts =
+        pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned())).collect();
+    facts.retain(|name, value| !name.is_empty() && !value.is_empty());
+    facts.entry("artifact_name".into()).or_insert_with(|| UNKNOWN.into());
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slot_tells_until_something_was_committed() {
+        let folder = crate::testing::folder();
+        let paths = Paths { conf: folder.join("etc"), data: folder.join("data"), ..Paths::default() };
+        fs::create_dir_all(&paths.conf).unwrap();
+        fs::create_dir_all(&paths.data).unwrap();
+        assert_eq!(Provides::peek(&paths)["artifact_name"], "unknown");
+        fs::write(paths.conf.join("artifact_info"), "artifact_name=rel-1\nempty=\nnonsense\n").unwrap();
+        let mut provides = Provides::open(&paths);
+        assert_eq!(provides.facts(), &Facts::from([("artifact_name".into(), "rel-1".into())]));
+        let facts = Facts::from([("artifact_name".into(), "rel-2".into()), ("x.version".into(), "2".into())]);
+        provides.save(facts.clone()).unwrap();
+        assert_eq!(Provides::open(&paths).facts(), &facts);
+        fs::write(paths.data.join("provides.0"), "garbage").unwrap();
+        fs::write(paths.data.join("provides.1"), "garbage").unwrap();
+        assert_eq!(Provides::peek(&paths)["artifact_name"], "rel-1");
+    }
+
+    #[test]
+    fn more_than_can_be_kept_is_refused_beforehand() {
+        let facts = |n: usize| Facts::from([("artifact_name".into(), "x".repeat(n))]);
+        assert!(Provides::fits(&facts(1000)).is_ok());
+        assert!(Provides::fits(&facts(SIZE)).unwrap_err().contains("at most"));
+    }
+}

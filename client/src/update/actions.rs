@@ -1,0 +1,267 @@
+//! What is done in each state.
+
+use super::handler::{AnyHandler, Context, Handler};
+use super::journal::{Reboot, Rollback, Update};
+use super::rootfs::boot_id;
+use super::state::{Outcome, State};
+use super::timers::Due;
+use super::{Act, Engine, Halt};
+use crate::net::api::Status;
+use crate::net::Error;
+use crate::sys::power;
+
+impl Engine {
+    /// The action of `state`, which is durable by now where that is asked.
+    pub(super) fn act(&mut self, state: State) -> Act {
+        use State::*;
+        match state {
+            Idle => self.idle(),
+            PollForDeployment => self.poll(),
+            SubmitInventory => self.submit_inventory(),
+            ReportDownloading => self.tell(Status::Downloading),
+            Download => self.download(),
+            RollbackNotNeeded => self.rolled_back(Rollback::NotNeeded),
+            ReportInstalling => self.tell(Status::Installing),
+            ArtifactInstall => self.call(Handler::install),
+            CheckReboot => self.check_reboot(),
+            ReportRebooting => self.tell(Status::Rebooting),
+            ArtifactReboot => self.reboot(),
+            ArtifactVerifyReboot => self.verify_reboot(),
+            BeforeCommit => {
+                self.server.forget_token();
+                Ok(Outcome::Done)
+            }
+            CheckHealth => self.check_health(),
+            ArtifactCommit => self.call(Handler::commit),
+            AfterCommit => {
+                self.update()?.committed = true;
+                Ok(Outcome::Done)
+            }
+            CheckRollback => Ok(yes_or_no(self.with_handler(false, Handler::supports_rollback)?)),
+            ArtifactRollback => self.roll_back(),
+            CheckRollbackReboot => Ok(yes_or_no(self.with_handler(false, Handler::needs_rollback_reboot)?)),
+            ArtifactRollbackReboot => self.rollback_reboot(),
+            ArtifactVerifyRollbackReboot => self.call(Handler::verify_rollback_reboot),
+            RollbackSuccessful => self.rolled_back(Rollback::Done),
+            ArtifactFailure => self.ignoring(Handler::failure),
+            SaveProvides => self.save_provides(),
+            Cleanup => self.ignoring(Handler::cleanup),
+            StateLoop => self.state_loop(),
+            ReportFinal => self.report_final(),
+            ClearArtifactData => self.close(),
+            EndOfDeployment => {
+                crate::log::end_deployment();
+                self.timers.now(Due::Inventory);
+                Ok(Outcome::Done)
+            }
+            // Nothing but state scripts runs at these.
+            _ => Ok(Outcome::Done),
+        }
+    }
+
+    fn call(&mut self, ask: fn(&AnyHandler, &mut Context<'_>) -> Result<(), String>) -> Act {
+        self.with_handler((), ask)?;
+        Ok(Outcome::Done)
+    }
+
+    /// A call whose failure changes nothing.
+    fn ignoring(&mut self, ask: fn(&AnyHandler, &mut Context<'_>) -> Result<(), String>) -> Act {
+        if let Err(Halt::Failed(why)) = self.call(ask) {
+            log::warn!("{why}");
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn idle(&mut self) -> Act {
+        self.lock = None;
+        match self.timers.wait(&self.signals) {
+            None => Err(Halt::Stopped),
+            Some(Due::Poll) => Ok(Outcome::Poll),
+            Some(Due::Inventory) => Ok(Outcome::Inventory),
+        }
+    }
+
+    fn poll(&mut self) -> Act {
+        let result = self.ask();
+        match &result {
+            Ok(_) => self.timers.succeeded(Due::Poll),
+            Err((_, asked)) => self.timers.failed(Due::Poll, *asked),
+        }
+        result.map_err(|(halt, _)| halt)
+    }
+
+    fn ask(&mut self) -> Result<Outcome, (Halt, Option<std::time::Duration>)> {
+        self.take_lock().map_err(|halt| (halt, None))?;
+        if self.journal.record.update.is_some() {
+            log::info!(
+                "an update that was installed by hand waits to be committed or rolled back; not polling"
+            );
+            return Ok(Outcome::Nothing);
+        }
+        let asked =
+            self.deliver_reports().and_then(|()| self.server.next_deployment(&self.reported_provides()));
+        let found = asked.map_err(|error| {
+            self.note_connection(&error);
+            (Halt::Failed(error.to_string()), error.retry_after())
+        })?;
+        self.heal();
+        let Some(deployment) = found else {
+            log::info!("no deployment");
+            return Ok(Outcome::Nothing);
+        };
+        crate::log::begin_deployment(&self.device.paths.data, &deployment.id);
+        log::info!(
+            "deployment {} of {}",
+            deployment.id,
+            deployment.artifact_name.as_deref().unwrap_or("an artifact")
+        );
+        let mut update = Update::default();
+        update.attempt.deployment = Some(deployment.id.clone());
+        update.attempt.began = crate::date::now();
+        self.journal.record.update = Some(update);
+        self.deployment = Some(deployment);
+        Ok(Outcome::Done)
+    }
+
+    /// Keeps in mind why the server cannot be reached, to tell it once it can.
+    pub(super) fn note_connection(&mut self, error: &Error) {
+        if !error.reached() {
+            let fault = Some(format!("the server could not be reached: {error}"));
+            if self.journal.record.connection_fault != fault {
+                self.journal.record.connection_fault = fault;
+                self.save_note();
+            }
+        }
+    }
+
+    fn check_reboot(&mut self) -> Act {
+        let reboot = self.with_handler(Reboot::No, Handler::needs_reboot)?;
+        self.update()?.reboot = reboot;
+        Ok(yes_or_no(reboot != Reboot::No))
+    }
+
+    fn reboot(&mut self) -> Act {
+        if self.update()?.reboot == Reboot::Custom {
+            self.update()?.rebooted = true;
+            self.must_save()?;
+            return self.call(Handler::reboot);
+        }
+        if !self.journal.is_whole() {
+            return Err(Halt::Failed(
+                "no trial is armed while the journal has no room on the data partition".into(),
+            ));
+        }
+        self.with_handler((), Handler::arm)?;
+        let update = self.update()?;
+        update.armed = Some(boot_id());
+        update.rebooted = true;
+        self.must_save()?;
+        log::info!("restarting into the trial");
+        self.restart()
+    }
+
+    /// A record without which the next step may not be taken.
+    fn must_save(&mut self) -> Result<(), Halt> {
+        self.journal.save().map_err(|error| Halt::Failed(error.to_string()))
+    }
+
+    /// Restarts the machine; returns `Restarting` when that is under way.
+    pub(super) fn restart(&mut self) -> Act {
+        let restarted = match self.device.boot() {
+            Ok(boot) => boot.reboot().map_err(|error| error.to_string()),
+            Err(_) => power::restart().map_err(|error| format!("cannot restart the machine: {error}")),
+        };
+        restarted?;
+        Err(Halt::Restarting)
+    }
+
+    fn verify_reboot(&mut self) -> Act {
+        self.with_handler((), Handler::verify_reboot)?;
+        let update = self.update()?;
+        if let Some(origin) = update.origin {
+            update.attempt.event(format!("the client started in the trial of slot {}", origin.other()));
+            self.save_note();
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn roll_back(&mut self) -> Act {
+        log::info!("rolling back");
+        let result = self.call(Handler::rollback);
+        if matches!(result, Err(Halt::Failed(_))) {
+            self.update()?.rollback = Rollback::Failed;
+        }
+        result
+    }
+
+    fn rollback_reboot(&mut self) -> Act {
+        if self.update()?.reboot == Reboot::Custom {
+            self.ignoring(Handler::rollback_reboot)?;
+            return Ok(Outcome::Done);
+        }
+        log::info!("restarting back into the committed slot");
+        match self.restart() {
+            Err(Halt::Failed(why)) => {
+                // What comes next finds that the machine is not back, and tries again.
+                log::error!("{why}");
+                Ok(Outcome::Done)
+            }
+            act => act,
+        }
+    }
+
+    fn rolled_back(&mut self, rollback: Rollback) -> Act {
+        self.update()?.rollback = rollback;
+        Ok(Outcome::Done)
+    }
+
+    /// What the device provides from now on. Nothing changes when a failed update was undone.
+    fn save_provides(&mut self) -> Act {
+        let old = self.provides.facts().clone();
+        let update = self.update()?;
+        let undone = matches!(update.rollback, Rollback::Done | Rollback::NotNeeded) || !update.installed;
+        let failed = update.failure.is_some();
+        if failed && undone && !update.committed {
+            return Ok(Outcome::Done);
+        }
+        let mut facts = if update.committed || !failed { update.provides.clone() } else { old };
+        if failed {
+            update.inconsistent = true;
+            facts.insert("artifact_name".into(), format!("{}_INCONSISTENT", update.attempt.artifact));
+            facts.extend(
+                update.provides.get("artifact_group").map(|group| ("artifact_group".into(), group.clone())),
+            );
+        }
+        if let Err(error) = self.provides.save(facts) {
+            log::error!("{error}; the device goes on to report {}", self.provides.facts()["artifact_name"]);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn state_loop(&mut self) -> Act {
+        let update = self.update()?;
+        update.fail("the update went in circles and was given up");
+        update.installed = true;
+        update.rollback = Rollback::Failed;
+        self.save_provides()
+    }
+
+    /// The update is over: what is told of it afterwards remains.
+    fn close(&mut self) -> Act {
+        if let Some(mut update) = self.journal.record.update.take() {
+            update.attempt.ended = crate::date::now();
+            self.journal.record.attempts.push(update.attempt);
+        }
+        self.deployment = None;
+        self.journal.record.server_time = Some(crate::date::now());
+        self.save_note();
+        Ok(Outcome::Done)
+    }
+}
+
+fn yes_or_no(yes: bool) -> Outcome {
+    match yes {
+        true => Outcome::Yes,
+        false => Outcome::No,
+    }
+}

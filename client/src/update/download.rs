@@ -1,0 +1,132 @@
+//! The state Download: everything is checked that can be, then the payload goes to its handler as it arrives.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rota_artifact::{provides, Header, Limits, Reader, VerifyKey};
+
+use super::handler::{self, Context, Source};
+use super::journal::Update;
+use super::state::{Outcome, State};
+use super::{Act, Engine, Halt};
+use crate::net::download::Download;
+use crate::provides::{Facts, Provides};
+
+impl Engine {
+    /// Fetches the deployment's artifact and installs it as far as `Handler::download`.
+    pub(super) fn download(&mut self) -> Act {
+        let deployment =
+            self.deployment.clone().ok_or_else(|| Halt::Failed("there is no deployment".into()))?;
+        let config = self.device.config.clone();
+        let signals = self.signals.clone();
+        let stream = Download::start(&self.server, &config, &deployment.uri, &signals);
+        let stream = stream.map_err(|error| Halt::Failed(format!("cannot fetch the artifact: {error}")))?;
+        if let Some(total) = stream.total() {
+            log::info!("downloading {total} bytes");
+        }
+        let taken = self.take(Box::new(stream), deployment.artifact_name.as_deref());
+        match taken {
+            Err(_) if signals.stopped() => Err(Halt::Stopped),
+            taken => taken,
+        }
+    }
+
+    /// Reads an artifact to its end. `announced` is the name that the server gave it.
+    pub(super) fn take(&mut self, source: Source<'_>, announced: Option<&str>) -> Act {
+        let mut reader = Reader::new(source, &Limits::default()).map_err(wrong)?;
+        let header = reader.header().clone();
+        self.update()?.attempt.artifact = header.artifact_name.clone();
+        if announced.is_some_and(|announced| announced != header.artifact_name) {
+            let announced = announced.unwrap_or_default();
+            return Err(format!(
+                "the artifact is called {}, the server announced {announced}",
+                header.artifact_name
+            )
+            .into());
+        }
+        self.check_signature(&reader)?;
+        self.check_header(&header)?;
+        let payload_type = header.payloads[0].payload_type.clone();
+        let facts = provides::apply(self.provides.facts(), &header, &header.payloads);
+        Provides::fits(&facts)?;
+        let update = self.update()?;
+        update.payload_type = payload_type.clone();
+        update.provides = facts;
+        self.save_state(State::Download)?;
+
+        let Some(payload_type) = payload_type else {
+            reader.finish().map_err(wrong)?;
+            return Ok(Outcome::Empty);
+        };
+        let handler = handler::for_type(&payload_type)?;
+        let Engine { device, journal, .. } = self;
+        let update = journal.record.update.get_or_insert_with(Update::default);
+        let mut cx = Context { device, update };
+        {
+            let mut payload = reader
+                .next_payload()
+                .map_err(wrong)?
+                .ok_or_else(|| Halt::Failed("the artifact holds no payload".into()))?;
+            handler.download(&mut cx, &mut payload)?;
+        }
+        let summary = reader.finish().map_err(wrong)?;
+        handler.downloaded(&mut cx, summary.payloads.first().map_or(&[], Vec::as_slice))?;
+        Ok(Outcome::Done)
+    }
+
+    /// With keys configured, one of them must have signed the artifact.
+    fn check_signature(&self, reader: &Reader<Source<'_>>) -> Result<(), Halt> {
+        let Some(files) = &self.device.config.verify_keys else {
+            if reader.signature().is_some() {
+                log::warn!("the artifact's signature is not checked: artifact.verify_keys is not set");
+            }
+            return Ok(());
+        };
+        let keys: Vec<VerifyKey> = files.iter().filter_map(key).collect();
+        if keys.is_empty() {
+            return Err(Halt::Failed(
+                "artifact.verify_keys names no usable key, so no artifact is accepted".into(),
+            ));
+        }
+        let signature = reader.signature().ok_or_else(|| {
+            Halt::Failed("the artifact is not signed; artifact.verify_keys asks for a signature".into())
+        })?;
+        signature.verify(&keys).map_err(wrong)?;
+        Ok(())
+    }
+
+    /// Whether this artifact is for this device, as it is now, and for this client.
+    fn check_header(&self, header: &Header) -> Result<(), Halt> {
+        let device_type = self.device.config.device_type.as_deref();
+        let device_type =
+            device_type.ok_or("the device has no type; set device_type in rota.toml".to_owned())?;
+        header.matches(device_type, self.provides.facts()).map_err(wrong)?;
+        if header.augmented {
+            return Err(Halt::Failed("augmented artifacts are not supported".into()));
+        }
+        match header.payloads.as_slice() {
+            [payload] if payload.payload_type.is_none() || header.scripts.is_empty() => Ok(()),
+            [_] => Err(Halt::Failed("the artifact has state scripts, which this client does not run".into())),
+            payloads => {
+                Err(format!("the artifact has {} payloads, only one is supported", payloads.len()).into())
+            }
+        }
+    }
+
+    /// What the device provides, and its type.
+    pub(super) fn reported_provides(&self) -> Facts {
+        let mut facts = self.provides.facts().clone();
+        facts.extend(self.device.config.device_type.clone().map(|name| ("device_type".to_owned(), name)));
+        facts
+    }
+}
+
+fn key(file: &PathBuf) -> Option<VerifyKey> {
+    let read = fs::read(file).map_err(|error| error.to_string());
+    let key = read.and_then(|pem| VerifyKey::from_pem(&pem).map_err(|error| error.to_string()));
+    key.map_err(|why| log::error!("{}: {why}", file.display())).ok()
+}
+
+fn wrong(error: rota_artifact::Error) -> Halt {
+    Halt::Failed(error.to_string())
+}

@@ -1,0 +1,163 @@
+//! Whether a new slot may be committed: its configuration is good, the server is reached from it, the product is content.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::state::Outcome;
+use super::{Act, Engine, Halt};
+use crate::device::Standing;
+use crate::net::api::Status;
+use crate::net::backoff::jitter;
+use crate::net::Error;
+use crate::sys::process;
+
+/// Longest wait between two looks for the server.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// What a look for the server showed.
+enum Look {
+    Healthy,
+    Aborted,
+    /// The server is there, but has trouble of its own: what it answered.
+    Troubled(Error),
+    Unreachable(Error),
+}
+
+impl Engine {
+    /// The last question before the commit. An answer over verified TLS is what makes a slot healthy: whatever the server's
+    /// own trouble is, it could be reached from here, and so could the next update.
+    pub(super) fn check_health(&mut self) -> Act {
+        let slot =
+            self.device.view().ok().filter(|view| view.standing() == Standing::Trial).map(|view| view.booted);
+        let started = Instant::now();
+        let limit = self.health_limit(slot.is_some());
+        let verdict = self.check_within(started, limit, slot.is_some());
+        match (verdict, slot) {
+            (Err(Halt::Failed(why)), Some(slot)) => Err(Halt::Failed(format!(
+                "trial of slot {slot}: the trial's client ran and rolled back: {why}"
+            ))),
+            (verdict, _) => verdict,
+        }
+    }
+
+    fn check_within(&mut self, started: Instant, limit: Duration, on_trial: bool) -> Act {
+        if let (true, Some(fault)) = (on_trial, self.device.config.faults.first()) {
+            return Err(Halt::Failed(format!("the configuration has faults: {fault}")));
+        }
+        if self.update()?.attempt.deployment.is_some() {
+            match self.look_until(started, limit)? {
+                Look::Healthy => {}
+                Look::Aborted => return Ok(Outcome::Aborted),
+                Look::Troubled(error) => {
+                    log::warn!("{error}; the server is there, so the slot is committed");
+                    self.update()?.remark = Some(format!("committed although {error}"));
+                }
+                Look::Unreachable(error) => {
+                    let seconds = limit.as_secs();
+                    return Err(Halt::Failed(format!(
+                        "the server was not reached within {seconds} s: {error}"
+                    )));
+                }
+            }
+        }
+        self.run_checks(started + limit)?;
+        Ok(Outcome::Done)
+    }
+
+    /// The guard ends a trial after its time-out: the client has to come to its end, and tell why, before that.
+    fn health_limit(&self, on_trial: bool) -> Duration {
+        let config = &self.device.config;
+        if !on_trial {
+            return config.health_timeout;
+        }
+        let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+        let uptime: f64 = uptime.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+        // In tests, and where the guard does not count from the boot, the machine may be up for longer.
+        let since_boot = Duration::from_secs_f64(uptime.clamp(0.0, 1e9));
+        let guard = config.trial_timeout * 9 / 10;
+        config.health_timeout.min(guard.checked_sub(since_boot).unwrap_or(guard))
+    }
+
+    /// Looks for the server until it is content or the time is up.
+    fn look_until(&mut self, started: Instant, limit: Duration) -> Result<Look, Halt> {
+        let id = self.update()?.attempt.deployment.clone().unwrap_or_default();
+        let mut troubled = None;
+        loop {
+            let (last, asked) = match self.look(&id) {
+                Look::Troubled(error) => {
+                    let asked = error.retry_after();
+                    log::warn!("{error}");
+                    troubled = Some(error.clone());
+                    (Look::Troubled(error), asked)
+                }
+                Look::Unreachable(error) => {
+                    log::warn!("{error}");
+                    self.update()?.attempt.event(format!("the server is not reached: {error}"));
+                    self.note_connection(&error);
+                    (Look::Unreachable(error), None)
+                }
+                found => return Ok(found),
+            };
+            let left = limit.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Ok(troubled.map_or(last, Look::Troubled));
+            }
+            let pause = asked.unwrap_or_else(|| jitter(PAUSE.min(limit / 8))).min(left);
+            if self.signals.sleep(pause) {
+                return Err(Halt::Stopped);
+            }
+        }
+    }
+
+    /// One look: the status `installing`, as the protocol has it.
+    fn look(&mut self, id: &str) -> Look {
+        match self.server.report(id, Status::Installing, None) {
+            Ok(()) => Look::Healthy,
+            Err(error) => match error.code() {
+                Some(409) => Look::Aborted,
+                Some(401 | 429 | 500..=599) => Look::Troubled(error),
+                Some(_) => {
+                    log::warn!("{error}");
+                    Look::Healthy
+                }
+                None if error.reached() => Look::Troubled(error),
+                None => Look::Unreachable(error),
+            },
+        }
+    }
+
+    /// Runs the product's own checks, in the order of their names. One that fails is the end of the trial.
+    fn run_checks(&mut self, until: Instant) -> Result<(), Halt> {
+        for check in executables(&self.device.paths.conf.join("health.d")) {
+            // However late it is, a check gets a little time.
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(10));
+            let mut last = String::new();
+            let ended = process::run(&mut Command::new(&check), left, &mut |_, line| {
+                log::info!("{}: {line}", check.display());
+                last = line.to_owned();
+            });
+            let name = check.display();
+            let why = match ended {
+                Ok(ended) if ended.is_success() => continue,
+                Ok(ended) => format!("health check {name} {ended}: {last}"),
+                Err(error) => format!("health check {name} cannot be run: {error}"),
+            };
+            return Err(Halt::Failed(why));
+        }
+        Ok(())
+    }
+}
+
+/// The programs in a folder, in the order of their names.
+pub(crate) fn executables(folder: &std::path::Path) -> Vec<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let is_program = |path: &PathBuf| {
+        path.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+    };
+    let mut programs: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_program).collect();
+    programs.sort();
+    programs
+}

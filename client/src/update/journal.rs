@@ -1,0 +1,269 @@
+//! The journal: what the client is doing, durable before it does it, and every attempt and why it ended.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::state::State;
+use crate::record::{self, Pair};
+use crate::slot::Slot;
+
+/// The format that this version writes. What another version wrote in a later format counts as lost.
+pub const FORMAT: u32 = 1;
+/// Bytes of each of the two records.
+const SIZE: usize = 32 << 10;
+/// How many attempts are remembered.
+const ATTEMPTS: usize = 10;
+/// How many events of an attempt are remembered.
+const EVENTS: usize = 24;
+/// Longest event or reason, in characters.
+const TEXT: usize = 400;
+/// How many states one update may save (protocol: state-loop).
+pub const SAVES: u32 = 28;
+
+/// The content of the journal.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// Format of this content.
+    pub format: u32,
+    /// Version of the client that wrote it.
+    pub client: String,
+    /// The update that is being worked on.
+    pub update: Option<Update>,
+    /// What came of updates, the newest last.
+    pub attempts: Vec<Attempt>,
+    /// The latest time that a server told, seconds since 1970.
+    pub server_time: Option<u64>,
+    /// Why the server could not be reached last; until the next inventory arrives.
+    pub connection_fault: Option<String>,
+    /// Which slot was found booted though another was committed, and since when; until it is healed.
+    pub fallback: Option<String>,
+}
+
+/// An update under way.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Update {
+    /// The state whose action comes next or has begun.
+    pub state: Option<State>,
+    /// Which payload type it has; `None` for an artifact that only sets provides.
+    pub payload_type: Option<String>,
+    /// The provides that the device has once it is committed.
+    pub provides: BTreeMap<String, String>,
+    /// How many states were saved.
+    pub saves: u32,
+    /// The slot that was booted when it began.
+    pub origin: Option<Slot>,
+    /// Id of the boot in which the trial was armed.
+    pub armed: Option<String>,
+    /// Which restart it needs.
+    pub reboot: Reboot,
+    /// Whether that restart was begun.
+    pub rebooted: bool,
+    /// Whether its installation was begun, so that there is something to undo.
+    pub installed: bool,
+    /// Whether it is committed.
+    pub committed: bool,
+    /// Why it failed: the first reason counts.
+    pub failure: Option<String>,
+    /// What there is to know of a success.
+    pub remark: Option<String>,
+    /// What came of the rollback.
+    pub rollback: Rollback,
+    /// Whether the verdict is that the device may be inconsistent.
+    pub inconsistent: bool,
+    /// What is told of it afterwards.
+    pub attempt: Attempt,
+}
+
+/// Which restart an update needs (update modules: NeedsArtifactReboot).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reboot {
+    /// None.
+    #[default]
+    No,
+    /// The payload's handler does it.
+    Custom,
+    /// The client restarts the machine.
+    Automatic,
+}
+
+/// Whether a failed update was undone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rollback {
+    /// Not tried, or the payload type has none.
+    #[default]
+    None,
+    /// Nothing had been changed.
+    NotNeeded,
+    /// Undone.
+    Done,
+    /// Tried in vain.
+    Failed,
+}
+
+/// What is remembered of an update.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attempt {
+    /// The deployment; `None` when a person installed it by hand.
+    pub deployment: Option<String>,
+    /// Name of the artifact; empty as long as its header was not read.
+    pub artifact: String,
+    /// The slot that was written.
+    pub slot: Option<Slot>,
+    /// When it began and ended, seconds since 1970.
+    pub began: u64,
+    /// See `began`.
+    pub ended: u64,
+    /// What happened, in order.
+    pub events: Vec<String>,
+    /// What came of it.
+    pub verdict: Option<Verdict>,
+    /// Whether the server still has to be told.
+    pub unreported: bool,
+}
+
+/// What came of an update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Committed; with a remark where there is something to know.
+    Success(Option<String>),
+    /// Failed, and why.
+    Failure(String),
+}
+
+impl Attempt {
+    /// Remembers what happened.
+    pub fn event(&mut self, text: impl Into<String>) {
+        let text = crate::net::api::short(&text.into(), TEXT);
+        if self.events.last() == Some(&text) {
+            return;
+        }
+        if self.events.len() >= EVENTS {
+            // The beginning tells what was written where, the end how it ended.
+            self.events.remove(EVENTS / 2);
+        }
+        self.events.push(text);
+    }
+}
+
+impl Update {
+    /// Remembers why the update failed, unless it failed before.
+    pub fn fail(&mut self, why: &str) {
+        self.attempt.event(format!("failed: {why}"));
+        self.failure.get_or_insert_with(|| crate::net::api::short(why, 2 * TEXT));
+    }
+}
+
+/// The journal on the data partition.
+pub struct Journal {
+    pair: Pair,
+    /// What it says. Changes are durable after `save`.
+    pub record: Record,
+}
+
+impl Journal {
+    /// Opens the journal in `folder`. One that is missing, garbled or of a later format is lost, which stops nothing.
+    pub fn open(folder: &Path) -> Journal {
+        let (pair, content) = Pair::open(folder, "journal", SIZE);
+        let record = match content.as_deref().map(read) {
+            Some(Ok(record)) => record,
+            Some(Err(why)) => {
+                log::warn!("the journal in {} counts as lost: {why}", folder.display());
+                Record::default()
+            }
+            None => Record::default(),
+        };
+        if let Some(time) = record.server_time {
+            crate::date::told(time);
+        }
+        Journal { pair, record }
+    }
+
+    /// What the journal in `folder` says; changes nothing on the disk.
+    pub fn peek(folder: &Path) -> Record {
+        record::newest_content(folder, "journal").and_then(|content| read(&content).ok()).unwrap_or_default()
+    }
+
+    /// Whether nothing can stop the next `save`, not even a full disk.
+    pub fn is_whole(&self) -> bool {
+        self.pair.is_whole()
+    }
+
+    /// Makes the record durable. When it has grown too large, old attempts make room.
+    pub fn save(&mut self) -> Result<(), record::Error> {
+        self.record.format = FORMAT;
+        self.record.client = env!("CARGO_PKG_VERSION").into();
+        let surplus = self.record.attempts.len().saturating_sub(ATTEMPTS);
+        self.record.attempts.drain(..surplus);
+        loop {
+            // Plain data with text keys: it can always be written as JSON.
+            let content = serde_json::to_vec(&self.record).unwrap_or_default();
+            match self.pair.write(&content) {
+                Err(record::Error::TooLarge { .. }) if !self.record.attempts.is_empty() => {
+                    self.record.attempts.remove(0);
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+fn read(content: &[u8]) -> Result<Record, String> {
+    let record: Record = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    match record.format {
+        FORMAT => Ok(record),
+        format => Err(format!("it has format {format}, this client knows {FORMAT}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_saved_is_there_after_a_restart() {
+        let folder = crate::testing::folder();
+        let mut journal = Journal::open(&folder);
+        assert!(journal.is_whole());
+        let update =
+            Update { state: Some(State::ArtifactReboot), origin: Some(Slot::A), ..Update::default() };
+        journal.record.update = Some(update);
+        journal.save().unwrap();
+        assert_eq!(Journal::open(&folder).record, journal.record);
+        assert_eq!(Journal::peek(&folder), journal.record);
+    }
+
+    #[test]
+    fn unknown_fields_and_states_are_read_and_later_formats_are_lost() {
+        let known =
+            r#"{"format":1,"new":{"x":1},"update":{"state":"artifact_bless","more":2},"attempts":[{}]}"#;
+        let record = read(known.as_bytes()).unwrap();
+        assert_eq!(record.update.unwrap().state, Some(State::Unknown));
+        assert!(read(br#"{"format":2}"#).is_err() && read(b"{}").is_err() && read(b"garbage").is_err());
+    }
+
+    #[test]
+    fn the_journal_never_grows_out_of_its_record() {
+        let folder = crate::testing::folder();
+        let mut journal = Journal::open(&folder);
+        for n in 0..20 {
+            let mut attempt = Attempt { artifact: format!("{n}"), ..Attempt::default() };
+            for event in 0..100 {
+                attempt.event(format!("{event} {}", "ä".repeat(1000)));
+            }
+            assert_eq!(attempt.events.len(), EVENTS);
+            journal.record.attempts.push(attempt);
+            journal.save().unwrap();
+        }
+        let kept = Journal::open(&folder).record.attempts;
+        assert_eq!(kept.last().unwrap().artifact, "19");
+        assert!(!kept.is_empty() && kept.len() <= ATTEMPTS);
+    }
+}
