@@ -1,6 +1,5 @@
 SUMMARY = "GRUB for A/B images: the loader, rota's boot script and the first environment"
 DESCRIPTION = "Deploys what belongs on the EFI system partition, as the folder rota-grub."
-HOMEPAGE = "https://github.com/rota-update/rota"
 SECTION = "bootloaders"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"

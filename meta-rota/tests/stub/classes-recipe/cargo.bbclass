@@ -1,0 +1,3 @@
+B = "${WORKDIR}/build"
+CARGO_TARGET_SUBDIR = "target/release"
+CARGO_BUILD_FLAGS = "--frozen"

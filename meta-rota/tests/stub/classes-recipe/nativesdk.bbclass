@@ -1,0 +1,4 @@
+CLASSOVERRIDE = "class-nativesdk"
+python () {
+    d.setVar("PN", "nativesdk-" + d.getVar("BPN"))
+}
