@@ -24,15 +24,16 @@ thread_local! {
     static DEPLOYMENT: RefCell<Option<DeploymentLog>> = const { RefCell::new(None) };
 }
 
-/// Sends what is logged from `level` up to standard error, and with `syslog` to `/dev/log` too.
-pub fn init(level: LevelFilter, syslog: bool) {
+/// Sends what is logged from `level` up to standard error and to `/dev/log`, as asked; to a deployment's log always.
+pub fn init(level: LevelFilter, stderr: bool, syslog: bool) {
     let syslog = syslog.then(Syslog::open).flatten();
-    if log::set_boxed_logger(Box::new(Logger { syslog })).is_ok() {
+    if log::set_boxed_logger(Box::new(Logger { stderr, syslog })).is_ok() {
         log::set_max_level(level);
     }
 }
 
 struct Logger {
+    stderr: bool,
     syslog: Option<Syslog>,
 }
 
@@ -47,7 +48,9 @@ impl log::Log for Logger {
             return;
         }
         let text = record.args().to_string();
-        let _ = writeln!(io::stderr(), "rota: {}: {text}", name(record.level()));
+        if self.stderr {
+            let _ = writeln!(io::stderr(), "rota: {}: {text}", name(record.level()));
+        }
         if let Some(syslog) = &self.syslog {
             syslog.send(record.level(), &text);
         }

@@ -29,7 +29,7 @@ fn run(options: Options) -> Result<(), String> {
         Command::Version => println!("rota {}", env!("CARGO_PKG_VERSION")),
         Command::Daemon => {
             let config = Config::load(&paths);
-            rota::log::init(log_level.unwrap_or(config.log_level), true);
+            rota::log::init(log_level.unwrap_or(config.log_level), true, true);
             daemon::run(Device::with(paths, System::default(), config))?;
         }
         Command::Status { why, json } => {

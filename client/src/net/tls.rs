@@ -67,7 +67,8 @@ pub fn explain(error: &io::Error) -> Option<String> {
     let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
     Some(match error {
         rustls::Error::InvalidCertificate(certificate) => match certificate {
-            CertificateError::UnknownIssuer => "TLS: unknown issuer".into(),
+            // A bad signature is an issuer of the name that is trusted, but with another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => "TLS: unknown issuer".into(),
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 format!("TLS: the server's certificate has expired{}", at(certificate))
             }

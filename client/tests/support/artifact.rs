@@ -1,0 +1,85 @@
+//! Artifacts for tests.
+
+use std::collections::BTreeMap;
+use std::io::{self, Cursor};
+
+use rota_artifact::{
+    Compression, Data, Depends, Draft, Header, Input, PayloadHeader, Script, Signer, Writer,
+};
+
+pub const DEVICE_TYPE: &str = "test-board";
+
+/// What an artifact shall be like; the default is a good one.
+pub struct Artifact<'a> {
+    pub name: &'a str,
+    pub image: &'a [u8],
+    pub device_type: &'a str,
+    pub payload_type: &'a str,
+    pub scripts: Vec<Script>,
+    pub compression: Compression,
+    pub signer: Option<&'a dyn Signer>,
+}
+
+impl<'a> Artifact<'a> {
+    pub fn new(name: &'a str, image: &'a [u8]) -> Artifact<'a> {
+        Artifact {
+            name,
+            image,
+            device_type: DEVICE_TYPE,
+            payload_type: "rootfs-image",
+            scripts: Vec::new(),
+            compression: Compression::None,
+            signer: None,
+        }
+    }
+
+    pub fn bytes(self) -> Vec<u8> {
+        let facts = BTreeMap::from([("rootfs-image.version".to_owned(), self.name.to_owned())]);
+        let payload = PayloadHeader {
+            payload_type: Some(self.payload_type.to_owned()),
+            provides: facts,
+            clears: Some(vec!["rootfs-image.*".into()]),
+            ..PayloadHeader::default()
+        };
+        let header = Header {
+            version: 3,
+            artifact_name: self.name.to_owned(),
+            artifact_group: None,
+            depends: Depends { device_types: vec![self.device_type.to_owned()], ..Depends::default() },
+            scripts: self.scripts,
+            payloads: vec![payload],
+            augmented: false,
+        };
+        let image = self.image;
+        let file = Input {
+            name: "rootfs.ext4".into(),
+            size: image.len() as u64,
+            mode: 0o644,
+            modified: 0,
+            open: Box::new(move || Ok(Box::new(image))),
+        };
+        let draft = Draft { header, data: vec![Data::Files(vec![file])], checksum_key: None, augment: None };
+        let writer = Writer {
+            compression: self.compression,
+            encoder: &|compression, out| compression.encoder(out),
+            spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
+            signer: self.signer,
+            modified: 0,
+        };
+        let mut bytes = Vec::new();
+        writer.write(&draft, &mut bytes).unwrap();
+        bytes
+    }
+}
+
+/// Bytes that are not all the same.
+pub fn image(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    (0..length).map(|_| next()).collect()
+}

@@ -1,0 +1,475 @@
+//! A strict fake server: it checks every request field by field, and answers as it is told to.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use ring::signature::{UnparsedPublicKey, ED25519};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{json, Value};
+
+use super::Folder;
+
+pub const DEPLOYMENT: &str = "0b3e5ac2-3f1e-4f5e-9c55-0d8b3a3f9a11";
+const DEADLINE: Duration = Duration::from_secs(100);
+
+/// What the client did, as the server saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    Refused,
+    Authorised,
+    Polled(Value),
+    Status(String, Option<String>),
+    Log(Vec<String>),
+    Inventory(BTreeMap<String, Value>),
+    Download { from: usize },
+}
+
+/// One request.
+pub struct Request {
+    pub method: String,
+    pub path: String,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// Whether it reports this status.
+    pub fn reports(&self, status: &str) -> bool {
+        self.path.ends_with("/status") && self.json()["status"] == status
+    }
+}
+
+/// One answer.
+#[derive(Default)]
+pub struct Reply {
+    pub code: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+    /// The connection ends after so many bytes of the body.
+    pub cut: Option<usize>,
+}
+
+impl Reply {
+    pub fn code(code: u16) -> Reply {
+        Reply { code, ..Reply::default() }
+    }
+
+    pub fn with(mut self, name: &'static str, value: impl ToString) -> Reply {
+        self.headers.push((name, value.to_string()));
+        self
+    }
+}
+
+type Trick = Box<dyn FnMut(&Request) -> Option<Reply> + Send>;
+
+#[derive(Default)]
+struct State {
+    refusals: u32,
+    key: Option<String>,
+    token: u32,
+    revoked: bool,
+    deployment: Option<(String, Vec<u8>)>,
+    finished: bool,
+    events: Vec<Event>,
+    violations: Vec<String>,
+    trick: Option<Trick>,
+    old: bool,
+}
+
+/// The server; it ends with the test.
+pub struct Server {
+    pub url: String,
+    pub ca: PathBuf,
+    shared: Arc<(Mutex<State>, Condvar)>,
+    _folder: Folder,
+}
+
+impl Server {
+    /// A server that admits the device and has no deployment.
+    pub fn start() -> Server {
+        let (ca, config) = certificates();
+        let folder = Folder::new();
+        std::fs::write(folder.join("ca.pem"), ca).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let shared = Arc::new((Mutex::new(State::default()), Condvar::new()));
+        let (ours, base) = (shared.clone(), url.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (shared, config, base) = (ours.clone(), config.clone(), base.clone());
+                std::thread::spawn(move || {
+                    let _ = serve(stream, config, &shared, &base);
+                });
+            }
+        });
+        Server { url, ca: folder.join("ca.pem"), shared, _folder: folder }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.0.lock().unwrap()
+    }
+
+    /// Does not admit the device the next times it asks.
+    pub fn refuse(&self, times: u32) {
+        self.state().refusals = times;
+    }
+
+    /// The token that the device has is worth nothing any more.
+    pub fn revoke(&self) {
+        self.state().revoked = true;
+    }
+
+    /// From now on there is a deployment of this artifact.
+    pub fn deploy(&self, name: &str, artifact: Vec<u8>) {
+        let mut state = self.state();
+        state.deployment = Some((name.to_owned(), artifact));
+        state.finished = false;
+    }
+
+    /// A server that lacks version 2 of asking for a deployment, and POST for it.
+    pub fn be_old(&self) {
+        self.state().old = true;
+    }
+
+    /// Asked first about every request.
+    pub fn trick(&self, trick: impl FnMut(&Request) -> Option<Reply> + Send + 'static) {
+        self.state().trick = Some(Box::new(trick));
+    }
+
+    pub fn no_trick(&self) {
+        self.state().trick = None;
+    }
+
+    pub fn events(&self) -> Vec<Event> {
+        self.state().events.clone()
+    }
+
+    pub fn forget_events(&self) {
+        self.state().events.clear();
+    }
+
+    /// Every reported status with its substate.
+    pub fn statuses(&self) -> Vec<String> {
+        let status = |event| match event {
+            Event::Status(status, _) => Some(status),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(status).collect()
+    }
+
+    /// What the last report of a failure said: the reason, and the deployment log.
+    pub fn failure(&self) -> (String, String) {
+        let mut failure = (String::new(), String::new());
+        for event in self.events() {
+            match event {
+                Event::Status(status, Some(substate)) if status == "failure" => failure.0 = substate,
+                Event::Log(messages) => failure.1 = messages.join("\n"),
+                _ => {}
+            }
+        }
+        failure
+    }
+
+    pub fn inventory(&self) -> BTreeMap<String, Value> {
+        let inventory = |event| match event {
+            Event::Inventory(attributes) => Some(attributes),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(inventory).next_back().expect("an inventory")
+    }
+
+    /// Waits a little for something to happen; false when it is late.
+    pub fn wait(&self, since: Instant) -> bool {
+        let state = self.state();
+        let _ = self.shared.1.wait_timeout(state, Duration::from_millis(20)).unwrap();
+        since.elapsed() < DEADLINE
+    }
+
+    /// Whatever the client did against the device API.
+    pub fn violations(&self) -> Vec<String> {
+        self.state().violations.clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.violations(), Vec::<String>::new());
+        }
+    }
+}
+
+/// A CA in PEM form, and a server with a certificate of it for `localhost`.
+fn certificates() -> (String, Arc<ServerConfig>) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = ca.self_signed(&ca_key).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let leaf =
+        CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &ca, &ca_key).unwrap();
+    let chain = vec![CertificateDer::from(leaf.der().to_vec())];
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+        .unwrap();
+    (ca.pem(), Arc::new(config))
+}
+
+fn serve(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    shared: &(Mutex<State>, Condvar),
+    base: &str,
+) -> io::Result<()> {
+    stream.set_read_timeout(Some(DEADLINE))?;
+    let connection = ServerConnection::new(config).map_err(io::Error::other)?;
+    let mut stream = StreamOwned::new(connection, stream);
+    while let Some(request) = read(&mut stream)? {
+        let mut state = shared.0.lock().unwrap();
+        let mut trick = state.trick.take();
+        let tricked = trick.as_mut().and_then(|trick| trick(&request));
+        state.trick = trick;
+        let checked = handle(&mut state, &request, base);
+        drop(state);
+        shared.1.notify_all();
+        let reply = tricked.unwrap_or(checked);
+        if write(&mut stream, &reply)? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn read(stream: &mut impl Read) -> io::Result<Option<Request>> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte)? == 0 {
+            return Ok(None);
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).map_err(io::Error::other)?;
+    let mut lines = head.lines();
+    let mut first = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+    let (method, path) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
+    let headers: BTreeMap<String, String> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+        .collect();
+    let length = headers.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body)?;
+    Ok(Some(Request { method, path, headers, body }))
+}
+
+/// Writes an answer; true when the connection is over.
+fn write(stream: &mut impl Write, reply: &Reply) -> io::Result<bool> {
+    let mut head = format!("HTTP/1.1 {} Whatever\r\n", reply.code);
+    if !reply.headers.iter().any(|(name, _)| *name == "Content-Length") && reply.code != 204 {
+        head += &format!("Content-Length: {}\r\n", reply.body.len());
+    }
+    for (name, value) in &reply.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    let cut = reply.cut.unwrap_or(reply.body.len()).min(reply.body.len());
+    stream.write_all(&reply.body[..cut])?;
+    stream.flush()?;
+    Ok(reply.cut.is_some())
+}
+
+/// What a good server answers. Every deviation from the device API is noted.
+fn handle(state: &mut State, request: &Request, base: &str) -> Reply {
+    let route = format!("{} {}", request.method, request.path.split('?').next().unwrap_or_default());
+    let deployments = "/api/devices/v1/deployments/device/deployments";
+    if route.starts_with("GET /artifact") {
+        return download(state, request);
+    }
+    if route == "POST /api/devices/v1/authentication/auth_requests" {
+        return authorise(state, request);
+    }
+    let token = format!("Bearer token-{}", state.token);
+    if state.revoked || request.headers.get("authorization") != Some(&token) {
+        return Reply { body: br#"{"error":"unauthorized"}"#.to_vec(), ..Reply::code(401) };
+    }
+    if request.method != "GET"
+        && request.headers.get("content-type").map(String::as_str) != Some("application/json")
+    {
+        state.violations.push(format!("{route}: Content-Type is not application/json"));
+    }
+    if route.ends_with("/deployments/next") {
+        return next(state, request, &route, base);
+    }
+    match route.as_str() {
+        "PUT /api/devices/v1/inventory/device/attributes" => inventory(state, request),
+        route if route == format!("PUT {deployments}/{DEPLOYMENT}/status") => status(state, request),
+        route if route == format!("PUT {deployments}/{DEPLOYMENT}/log") => log(state, request),
+        other => {
+            state.violations.push(format!("there is no {other}"));
+            Reply::code(404)
+        }
+    }
+}
+
+fn authorise(state: &mut State, request: &Request) -> Reply {
+    let body = request.json();
+    let id_data = body["id_data"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    if !id_data.is_some_and(|id| id.as_object().is_some_and(|id| !id.is_empty())) {
+        state.violations.push(format!("id_data is no text of a JSON object: {}", body["id_data"]));
+    }
+    let key = body["pubkey"].as_str().unwrap_or_default();
+    let signature = request.headers.get("x-men-signature").map(String::as_str).unwrap_or_default();
+    let der = pem_body(key);
+    let good = der.len() == 44
+        && UnparsedPublicKey::new(&ED25519, &der[12..])
+            .verify(&request.body, &from_base64(signature))
+            .is_ok();
+    if !good {
+        state.violations.push("the signature is not one of the body by pubkey".into());
+    }
+    if state.key.get_or_insert_with(|| key.to_owned()) != key {
+        state.violations.push("the device came with another key".into());
+    }
+    if state.refusals > 0 {
+        state.refusals -= 1;
+        state.events.push(Event::Refused);
+        return Reply { body: br#"{"error":"dev auth: unauthorized"}"#.to_vec(), ..Reply::code(401) };
+    }
+    state.events.push(Event::Authorised);
+    state.token += 1;
+    state.revoked = false;
+    let body = format!("token-{}", state.token).into_bytes();
+    Reply { body, ..Reply::code(200) }.with("Content-Type", "application/jwt")
+}
+
+fn next(state: &mut State, request: &Request, route: &str, base: &str) -> Reply {
+    let provides = match route {
+        "POST /api/devices/v2/deployments/device/deployments/next" => {
+            request.json()["device_provides"].clone()
+        }
+        "POST /api/devices/v1/deployments/device/deployments/next" => request.json(),
+        _ => json!({ "query": request.path.split('?').nth(1) }),
+    };
+    if state.old && request.method == "POST" {
+        return Reply::code(404);
+    }
+    if provides["query"].is_null()
+        && !(provides["device_type"].is_string() && provides["artifact_name"].is_string())
+    {
+        state.violations.push(format!("{route}: device_type or artifact_name is missing: {provides}"));
+    }
+    state.events.push(Event::Polled(provides));
+    match &state.deployment {
+        Some((name, _)) if !state.finished => {
+            let body = json!({ "id": DEPLOYMENT, "artifact": {
+                "id": "a", "artifact_name": name, "device_types_compatible": ["test-board"],
+                "source": { "uri": format!("{base}/artifact?signed=1"), "expire": "2099-01-01T00:00:00Z" },
+            }});
+            Reply { body: body.to_string().into_bytes(), ..Reply::code(200) }
+        }
+        _ => Reply::code(204),
+    }
+}
+
+fn status(state: &mut State, request: &Request) -> Reply {
+    let body = request.json();
+    let known = ["downloading", "installing", "rebooting", "success", "failure"];
+    let status = body["status"].as_str().unwrap_or_default().to_owned();
+    let substate = body["substate"].as_str().map(str::to_owned);
+    if !known.contains(&status.as_str()) {
+        state.violations.push(format!("there is no status {status}"));
+    }
+    if substate.as_ref().is_some_and(|substate| substate.chars().count() > 200) {
+        state.violations.push(format!("the substate is too long: {substate:?}"));
+    }
+    state.finished |= ["success", "failure"].contains(&status.as_str());
+    state.events.push(Event::Status(status, substate));
+    Reply::code(204)
+}
+
+fn log(state: &mut State, request: &Request) -> Reply {
+    let body = request.json();
+    let messages = body["messages"].as_array().cloned().unwrap_or_default();
+    let text = |message: &Value, key: &str| message[key].as_str().unwrap_or_default().to_owned();
+    let whole =
+        |message: &Value| ["timestamp", "level", "message"].iter().all(|key| !text(message, key).is_empty());
+    if messages.is_empty() || !messages.iter().all(whole) {
+        state.violations.push(format!("a log without messages, or messages without all their keys: {body}"));
+    }
+    let texts = messages.iter().map(|message| text(message, "message")).collect();
+    state.events.push(Event::Log(texts));
+    Reply::code(204)
+}
+
+fn inventory(state: &mut State, request: &Request) -> Reply {
+    let list = request.json().as_array().cloned().unwrap_or_default();
+    let value = |value: &Value| {
+        value.is_string() || value.as_array().is_some_and(|list| list.iter().all(Value::is_string))
+    };
+    let mut attributes = BTreeMap::new();
+    for attribute in list {
+        match attribute["name"].as_str() {
+            Some(name) if value(&attribute["value"]) => {
+                drop(attributes.insert(name.to_owned(), attribute["value"].clone()))
+            }
+            _ => {
+                state.violations.push(format!("an attribute without name or with an odd value: {attribute}"))
+            }
+        }
+    }
+    state.events.push(Event::Inventory(attributes));
+    Reply::code(200)
+}
+
+fn download(state: &mut State, request: &Request) -> Reply {
+    if request.headers.contains_key("authorization") {
+        state.violations.push("the download carries the token".into());
+    }
+    let Some((_, artifact)) = &state.deployment else { return Reply::code(404) };
+    let range =
+        request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-'));
+    let from: usize = range.and_then(|from| from.parse().ok()).unwrap_or(0);
+    let reply = match range {
+        None => Reply { body: artifact.clone(), ..Reply::code(200) },
+        Some(_) => {
+            let total = artifact.len();
+            Reply { body: artifact[from..].to_vec(), ..Reply::code(206) }
+                .with("Content-Range", format!("bytes {from}-{}/{total}", total - 1))
+        }
+    };
+    state.events.push(Event::Download { from });
+    reply
+}
+
+fn pem_body(pem: &str) -> Vec<u8> {
+    from_base64(&pem.lines().filter(|line| !line.starts_with('-')).collect::<String>())
+}
+
+fn from_base64(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut count, mut bytes) = (0u32, 0, Vec::new());
+    for value in text.bytes().filter_map(|byte| ALPHABET.iter().position(|letter| *letter == byte)) {
+        bits = bits << 6 | value as u32;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+        }
+    }
+    bytes
+}

@@ -1,0 +1,223 @@
+//! Whole updates, from the deployment to the report, through the restarts between.
+
+mod support;
+
+use rota::boot;
+use rota::slot::Slot;
+use rota::update::Exit;
+use support::artifact::{image, Artifact};
+use support::machine::{Machine, SLOT};
+use support::server::{Event, Reply, Server};
+
+/// A server with a deployment of `rel-2`, a machine with `rel-1`, and the image of `rel-2`.
+fn deployed() -> (Server, Machine, Vec<u8>) {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    let image = image(7, SLOT - 4096);
+    server.deploy("rel-2", Artifact::new("rel-2", &image).bytes());
+    (server, machine, image)
+}
+
+#[test]
+fn an_update_is_tried_found_healthy_committed_and_reported() {
+    let (server, machine, image) = deployed();
+    let running = machine.slot(Slot::A);
+    assert_eq!(machine.run_to_report(&server), Exit::Restarting);
+    assert_eq!(machine.slot(Slot::B)[..image.len()], image);
+    assert_eq!(
+        machine.boot_state(),
+        boot::State { committed: Slot::A, trial: Some(Slot::B), attempts_left: 1 }
+    );
+    assert_eq!(machine.artifact_name(), "rel-1");
+
+    assert_eq!(machine.power_on(), Slot::B);
+    assert!(!machine.paths.run.join("committed").exists());
+    assert_eq!(machine.run_to_report(&server), Exit::Stopped);
+    assert_eq!(machine.boot_state(), boot::State { committed: Slot::B, trial: None, attempts_left: 0 });
+    assert_eq!(server.statuses(), ["downloading", "installing", "rebooting", "installing", "success"]);
+    assert_eq!(machine.artifact_name(), "rel-2");
+    assert!(machine.paths.run.join("committed").exists());
+    assert_eq!(machine.slot(Slot::A), running, "the running slot was written to");
+
+    let events = &machine.journal().attempts[0].events;
+    assert!(events[0].starts_with(&format!("wrote {} bytes to slot B, SHA-256 ", image.len())), "{events:?}");
+    assert_eq!(
+        events[1..],
+        ["armed a trial of slot B", "the client started in the trial of slot B", "committed slot B"]
+    );
+    // The next deployment goes into the other slot.
+    server.forget_events();
+    server.deploy("rel-3", Artifact::new("rel-3", b"small").bytes());
+    machine.run_to_report(&server);
+    assert_eq!(machine.power_on(), Slot::A);
+    machine.run_to_report(&server);
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-3", Slot::A));
+}
+
+#[test]
+fn what_the_device_tells_of_itself() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    let script = machine.paths.lib.join("inventory/ips");
+    std::fs::create_dir_all(script.parent().unwrap()).unwrap();
+    std::fs::write(&script, "#!/bin/sh\necho ip=1\necho ip=2\necho hostname=mine\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    machine.run(&server, |events| events.iter().any(|event| matches!(event, Event::Inventory(_))));
+    let inventory = server.inventory();
+    for (name, value) in [
+        ("artifact_name", "rel-1"),
+        ("device_type", "test-board"),
+        ("bootloader", "fake"),
+        ("booted_slot", "A"),
+        ("committed_slot", "A"),
+        ("state", "committed"),
+        ("rota_version", env!("CARGO_PKG_VERSION")),
+        ("mender_client_version", env!("CARGO_PKG_VERSION")),
+    ] {
+        assert_eq!(inventory[name], value, "{name}");
+    }
+    assert_eq!(inventory["ip"], serde_json::json!(["1", "2"]));
+    assert_ne!(inventory["hostname"], "mine");
+    assert!(!inventory.contains_key("faults"), "{:?}", inventory["faults"]);
+}
+
+#[test]
+fn a_device_that_is_not_admitted_asks_again_with_the_same_key() {
+    let server = Server::start();
+    server.refuse(4);
+    let machine = Machine::new(&server);
+    machine.run(&server, |events| events.iter().any(|event| matches!(event, Event::Polled(_))));
+    let refused = server.events().iter().filter(|event| **event == Event::Refused).count();
+    assert_eq!(refused, 4);
+}
+
+#[test]
+fn servers_that_lack_the_newer_ways_of_asking() {
+    let (server, machine, _) = deployed();
+    server.be_old();
+    machine.run_to_report(&server);
+    assert_eq!(machine.power_on(), Slot::B);
+    machine.run_to_report(&server);
+    assert_eq!(machine.artifact_name(), "rel-2");
+    let query = serde_json::json!({ "query": "artifact_name=rel-1&device_type=test-board" });
+    assert!(server.events().contains(&Event::Polled(query)));
+}
+
+#[test]
+fn a_token_that_is_worth_nothing_any_more_is_renewed_once() {
+    let (server, machine, _) = deployed();
+    let mut once = true;
+    server.trick(move |request| {
+        (request.reports("installing") && std::mem::take(&mut once)).then(|| Reply::code(401))
+    });
+    machine.run_to_report(&server);
+    let authorised = server.events().iter().filter(|event| **event == Event::Authorised).count();
+    assert_eq!(authorised, 2);
+}
+
+#[test]
+fn a_trial_that_never_ran_is_reported_by_the_slot_that_comes_back() {
+    let (server, machine, _) = deployed();
+    machine.run_to_report(&server);
+    assert_eq!(machine.power_on(), Slot::B);
+    // Nothing runs there; the machine is reset.
+    assert_eq!(machine.power_on(), Slot::A);
+    machine.run_to_report(&server);
+    let (reason, log) = server.failure();
+    assert_eq!(
+        reason,
+        "trial of slot B was booted once and not committed; the fake boot loader fell back to slot A; the trial's client never reported"
+    );
+    assert!(log.contains("writing rootfs.ext4") && log.contains(&reason), "{log}");
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-1", Slot::A));
+    assert_eq!(machine.journal().attempts.len(), 1);
+}
+
+#[test]
+fn a_trial_that_does_not_reach_the_server_rolls_back_and_tells_why() {
+    let (server, mut machine, _) = deployed();
+    machine.run_to_report(&server);
+    let stranger = Server::start();
+    let (ca, timeout) = (machine.config.ca.replace(stranger.ca.clone()), machine.config.health_timeout);
+    machine.config.health_timeout = std::time::Duration::from_secs(1);
+    assert_eq!(machine.power_on(), Slot::B);
+    assert_eq!(machine.run_to_report(&server), Exit::Restarting);
+    assert_eq!(machine.boot_state(), boot::State { committed: Slot::A, trial: None, attempts_left: 0 });
+    assert_eq!(machine.power_on(), Slot::A);
+    (machine.config.ca, machine.config.health_timeout) = (ca, timeout);
+    machine.run_to_report(&server);
+    let (reason, log) = server.failure();
+    let expected = format!(
+        "trial of slot B: the trial's client ran and rolled back: the server was not reached within 1 s: {}: TLS: unknown issuer",
+        server.url
+    );
+    assert_eq!(reason, expected);
+    assert!(log.contains("rolling back"), "{log}");
+    assert_eq!(machine.artifact_name(), "rel-1");
+    let inventory = server.inventory();
+    assert!(inventory["last_attempt"].as_str().unwrap().contains("TLS: unknown issuer"));
+}
+
+#[test]
+fn a_client_that_is_restarted_in_the_trial_goes_on_with_it() {
+    let (server, machine, _) = deployed();
+    machine.run_to_report(&server);
+    machine.power_on();
+    server.trick(|request| request.reports("installing").then(|| Reply::code(503)));
+    server.forget_events();
+    assert_eq!(machine.run(&server, |events| events.len() > 1), Exit::Stopped);
+    assert_eq!(machine.boot_state().trial, Some(Slot::B));
+    server.no_trick();
+    machine.run_to_report(&server);
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-2", Slot::B));
+}
+
+#[test]
+fn a_trial_without_its_journal_is_never_committed() {
+    let (server, machine, _) = deployed();
+    machine.run_to_report(&server);
+    machine.power_on();
+    for file in ["journal.0", "journal.1"] {
+        std::fs::write(machine.paths.data.join(file), "garbage").unwrap();
+    }
+    assert_eq!(machine.run_to_report(&server), Exit::Restarting);
+    assert_eq!(machine.boot_state(), boot::State { committed: Slot::A, trial: None, attempts_left: 0 });
+    assert_eq!(machine.power_on(), Slot::A);
+    // The server still has the deployment under way: it is carried out anew.
+    server.forget_events();
+    assert_eq!(machine.run_to_report(&server), Exit::Restarting);
+    assert!(server.inventory()["last_attempt"].as_str().unwrap().contains("the journal knew nothing of it"));
+    machine.power_on();
+    machine.run_to_report(&server);
+    assert_eq!(machine.artifact_name(), "rel-2");
+}
+
+#[test]
+fn a_fallback_is_a_state_that_is_told_healed_and_updated_from() {
+    let (server, machine, _) = deployed();
+    machine.start_in(Slot::B);
+    assert_eq!(machine.run_to_report(&server), Exit::Restarting);
+    let inventories: Vec<_> = server
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Inventory(attributes) => Some(attributes),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(inventories[0]["state"], "fallback");
+    let faults = inventories[0]["faults"].to_string();
+    assert!(
+        faults.contains(
+            "slot A is the committed one, but slot B runs: the fake boot loader could not start slot A"
+        ),
+        "{faults}"
+    );
+    assert_eq!(
+        machine.boot_state(),
+        boot::State { committed: Slot::B, trial: Some(Slot::A), attempts_left: 1 }
+    );
+    assert_eq!(machine.power_on(), Slot::A);
+    machine.run_to_report(&server);
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-2", Slot::A));
+}
