@@ -129,10 +129,13 @@ def check_files(data, where):
     for path in (data.getVar("FILESPATH") or "").split(":"):
         for _, _, names in os.walk(path if path.endswith("files") else os.path.join(path, "client", "dist")):
             files.update(names)
-    if data.getVar("PN") in ("rota", "rota-grow-data"):
-        for unit in data.getVar("SYSTEMD_SERVICE:" + data.getVar("PN")).split():
+    for package in data.getVar("PACKAGES").split():
+        for unit in (data.getVar("SYSTEMD_SERVICE:" + package) or "").split():
             if unit not in files:
                 problem(where, "there is no unit %s" % unit)
+        script = data.getVar("INITSCRIPT_NAME:" + package) or data.getVar("INITSCRIPT_NAME")
+        if script and script + ".init" not in files:
+            problem(where, "there is no start script %s.init" % script)
     if data.getVar("WKS_FILES") and not os.path.exists(data.getVar("WKS_FULL_PATH")):
         problem(where, "there is no kickstart file %s" % data.getVar("WKS_FILES"))
     if data.getVar("ROTA_CHECKOUT") and data.getVar("ROTA_SOURCE") == "beside":
