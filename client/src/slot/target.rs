@@ -11,6 +11,8 @@ use crate::sys::disk::InPlace;
 
 /// Bytes written at once, and bytes at the front that make a slot bootable: zeroed first, written last.
 const CHUNK: usize = 1 << 20;
+/// What storage writes as a whole; file systems have their superblock inside the first.
+const BLOCK: usize = 4096;
 /// After so many bytes what was written is synced and dropped from the page cache, so that neither memory nor the last sync grow.
 const SYNC_EVERY: u64 = 32 << 20;
 
@@ -19,6 +21,7 @@ const SYNC_EVERY: u64 = 32 << 20;
 pub struct Target {
     slot: Slot,
     file: InPlace,
+    is_invalid: bool,
 }
 
 impl Target {
@@ -40,7 +43,7 @@ impl Target {
             path: path.to_owned(),
             source,
         })?;
-        Ok(Target { slot, file })
+        Ok(Target { slot, file, is_invalid: false })
     }
 
     /// Which slot this is.
@@ -64,13 +67,17 @@ impl Target {
     /// Makes what is in the slot unusable: zeroes its first MiB and syncs. Idempotent.
     pub fn invalidate(&mut self) -> Result<(), Error> {
         let front = self.size().min(CHUNK as u64) as usize;
-        self.file.write_at(0, &vec![0; front]).map_err(|source| self.error("invalidate", source))
+        self.file.write_at(0, &vec![0; front]).map_err(|source| self.error("invalidate", source))?;
+        self.is_invalid = true;
+        Ok(())
     }
 
-    /// Begins to write an image of `length` bytes, after `invalidate`. An image that does not fit is refused before anything is touched.
+    /// Begins to write an image of `length` bytes; makes the slot unusable first, if it is not. An image that does not fit is refused before anything is touched.
     pub fn writer(&mut self, length: u64) -> Result<Writer<'_>, Error> {
         self.check_fits(length)?;
-        self.invalidate()?;
+        if !self.is_invalid {
+            self.invalidate()?;
+        }
         let (front, buffer) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
         Ok(Writer { target: self, length, front, buffer, at: CHUNK as u64, synced: CHUNK as u64 })
     }
@@ -131,13 +138,24 @@ impl Writer<'_> {
         if announced != written {
             return Err(Error::WrongLength { slot: self.target.slot, announced, written });
         }
-        let result = self.flush_buffer().and_then(|()| self.target.file.sync());
-        result
-            .and_then(|()| self.target.file.write_at(0, &self.front))
-            .map_err(|e| self.target.error("write", e))
+        self.target.is_invalid = false;
+        self.flush_buffer()
+            .and_then(|()| self.target.file.sync())
+            .and_then(|()| self.write_front())
+            .map_err(|source| self.target.error("write", source))
+    }
+
+    /// The block that makes it a file system comes last: not even a torn front looks like one.
+    fn write_front(&self) -> io::Result<()> {
+        let (block, rest) = self.front.split_at(self.front.len().min(BLOCK));
+        self.target.file.write_at(block.len() as u64, rest)?;
+        self.target.file.write_at(0, block)
     }
 
     fn flush_buffer(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
         self.target.file.put(self.at, &self.buffer)?;
         self.at += self.buffer.len() as u64;
         self.buffer.clear();
@@ -151,7 +169,7 @@ impl Writer<'_> {
 }
 
 impl Write for Writer<'_> {
-    /// Takes all or part of `bytes`; errors carry `slot::Error` when more comes than was announced.
+    /// Takes all or part of `bytes`. Errors carry a `slot::Error`.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.taken() + bytes.len() as u64 > self.length {
             let written = self.taken() + bytes.len() as u64;
@@ -163,7 +181,8 @@ impl Write for Writer<'_> {
         let count = bytes.len().min(CHUNK - piece.len());
         piece.extend_from_slice(&bytes[..count]);
         if !to_front && self.buffer.len() == CHUNK {
-            self.flush_buffer()?;
+            self.flush_buffer()
+                .map_err(|source| io::Error::new(source.kind(), self.target.error("write", source)))?;
         }
         Ok(count)
     }

@@ -6,6 +6,9 @@
 
 use std::path::PathBuf;
 
+/// Whether this is a build for tests.
+pub const BUILT_IN: bool = cfg!(any(test, feature = "faults"));
+
 /// What is about to happen at a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
