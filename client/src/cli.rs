@@ -14,6 +14,9 @@ usage: rota [options] COMMAND
 
 commands:
   daemon             run the client
+  install FILE       install an artifact from a file, an http(s) address, or with - from standard input
+  commit             keep what was installed by hand
+  rollback           undo what was installed by hand
   status             what runs, what is committed, what went on; --why tells every attempt, --json is for programs
   show-artifact      name of the installed artifact
   show-provides      what installed artifacts provide, name=value
@@ -25,9 +28,10 @@ options:
   -d, --data DIR         state of the client (/var/lib/rota)
   -l, --log-level LEVEL  error, warning, info or debug
   -V, --version          version of this program
+      --reboot-exit-code install: exit with 4 when the machine has to be restarted
   -h, --help             this text
 
-exit codes: 0 done, 1 failed
+exit codes: 0 done, 1 failed, 2 no update to commit or roll back, 4 installed, restart needed (--reboot-exit-code)
 ";
 
 /// What is to be done.
@@ -39,6 +43,12 @@ pub enum Command {
     Version,
     /// Run the client.
     Daemon,
+    /// Install an artifact.
+    Install { from: String, reboot_exit_code: bool },
+    /// Commit what was installed.
+    Commit,
+    /// Undo what was installed.
+    Rollback,
     /// Tell how the device stands.
     Status { why: bool, json: bool },
     /// Print the name of the installed artifact.
@@ -99,10 +109,15 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Options, Error> {
             "-c" | "--config" => set_config(&mut paths, value()?.into()),
             "-d" | "--data" => paths.data = value()?.into(),
             "-l" | "--log-level" => log_level = Some(level(&value()?.to_string_lossy())?),
-            "--why" | "--json" => flags.push(word.to_owned()),
-            option if option.starts_with('-') => return wrong(format!("there is no option {option}")),
+            "--why" | "--json" | "--reboot-exit-code" => flags.push(word.to_owned()),
+            option if option.starts_with('-') && option != "-" => {
+                return wrong(format!("there is no option {option}"))
+            }
             name if command.is_none() => command = Some(named(name)?),
-            extra => return wrong(format!("{extra} is one word too many")),
+            word => match &mut command {
+                Some(Command::Install { from, .. }) if from.is_empty() => *from = word.to_owned(),
+                _ => return wrong(format!("{word} is one word too many")),
+            },
         }
         if inline.is_some() {
             return wrong(format!("{word} takes no value"));
@@ -113,8 +128,13 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Options, Error> {
         match (&mut command, flag.as_str()) {
             (Command::Status { why, .. }, "--why") => *why = true,
             (Command::Status { json, .. }, "--json") => *json = true,
+            (Command::Install { reboot_exit_code, .. }, "--reboot-exit-code") => *reboot_exit_code = true,
+            (_, "--reboot-exit-code") => return wrong(format!("{flag} belongs to install")),
             _ => return wrong(format!("{flag} belongs to status")),
         }
+    }
+    if matches!(&command, Command::Install { from, .. } if from.is_empty()) {
+        return wrong("install needs a file, an address, or -".into());
     }
     Ok(Options { command, paths, log_level })
 }
@@ -123,6 +143,9 @@ fn named(name: &str) -> Result<Command, Error> {
     Ok(match name {
         "help" => Command::Help,
         "daemon" => Command::Daemon,
+        "install" => Command::Install { from: String::new(), reboot_exit_code: false },
+        "commit" => Command::Commit,
+        "rollback" => Command::Rollback,
         "status" => Command::Status { why: false, json: false },
         "show-artifact" => Command::ShowArtifact,
         "show-provides" => Command::ShowProvides,
@@ -165,11 +188,22 @@ mod tests {
     }
 
     #[test]
+    fn install_takes_a_file_an_address_or_standard_input() {
+        for from in ["/tmp/x.mender", "https://host/x.mender?a=b", "-"] {
+            let found = options(&format!("install --reboot-exit-code {from}")).unwrap().command;
+            assert_eq!(found, Command::Install { from: from.into(), reboot_exit_code: true });
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (line, name) in [
             ("", "command is missing"),
             ("explode", "no command explode"),
             ("daemon --fast", "no option --fast"),
+            ("install", "install needs a file"),
+            ("install a b", "b is one word too many"),
+            ("commit --reboot-exit-code", "belongs to install"),
             ("daemon --why", "--why belongs to status"),
             ("daemon twice", "twice is one word too many"),
             ("daemon -d", "-d needs a value"),

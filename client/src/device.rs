@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::boot::{self, Boot};
 use crate::config::{Config, Paths};
 use crate::slot::{Layout, Slot, System};
+use crate::sys::host;
 
 /// The machine.
 pub struct Device {
@@ -124,18 +126,21 @@ impl Device {
         Ok(View { booted, boot })
     }
 
-    /// Tells the guard that the booted slot is committed, or takes it back.
-    pub fn mark_committed(&self, committed: bool) {
-        let marker = self.paths.run.join("committed");
-        let marked = match committed {
-            true => fs::create_dir_all(&self.paths.run).and_then(|()| fs::write(&marker, "")),
-            false => fs::remove_file(&marker).or_else(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            }),
-        };
-        if let Err(error) = marked {
-            log::warn!("{}: {error}; the guard may take a committed slot for one on trial", marker.display());
+    /// Tells the guard that the booted slot is committed. The mark names the boot, for a `/run` that outlives a restart.
+    pub fn mark_committed(&self) {
+        self.tell_guard("committed", &host::boot_id());
+    }
+
+    /// Tells the guard that this client is alive and comes to a verdict of its own within `limit`.
+    pub fn promise_verdict(&self, limit: Duration) {
+        self.tell_guard("verdict-by", &(host::uptime().unwrap_or(0) + limit.as_secs()).to_string());
+    }
+
+    fn tell_guard(&self, name: &str, text: &str) {
+        let file = self.paths.run.join(name);
+        let told = fs::create_dir_all(&self.paths.run).and_then(|()| fs::write(&file, format!("{text}\n")));
+        if let Err(error) = told {
+            log::warn!("{}: {error}; the guard may restart the machine although all is well", file.display());
         }
     }
 }

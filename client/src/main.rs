@@ -3,18 +3,25 @@
 use std::process::ExitCode;
 
 use rota::cli::{self, Command, Options, HELP};
-use rota::config::Config;
+use rota::config::{Config, Paths};
 use rota::daemon;
 use rota::device::Device;
 use rota::provides::Provides;
+use rota::signals::Signals;
 use rota::slot::System;
 use rota::status::Status;
 use rota::sys::signal::Signal;
+use rota::update::standalone::Done;
+use rota::update::Engine;
+
+/// Exit codes of the standalone commands (protocol: standalone mode).
+const NOTHING_IN_PROGRESS: u8 = 2;
+const REBOOT_NEEDED: u8 = 4;
 
 fn main() -> ExitCode {
     let result = cli::parse(std::env::args_os().skip(1)).map_err(|error| error.to_string()).and_then(run);
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(why) => {
             eprintln!("rota: {why}");
             ExitCode::FAILURE
@@ -22,7 +29,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(options: Options) -> Result<(), String> {
+fn run(options: Options) -> Result<u8, String> {
     let Options { command, paths, log_level } = options;
     match command {
         Command::Help => print!("{HELP}"),
@@ -32,6 +39,16 @@ fn run(options: Options) -> Result<(), String> {
             rota::log::init(log_level.unwrap_or(config.log_level), true, true);
             daemon::run(Device::with(paths, System::default(), config))?;
         }
+        Command::Install { from, reboot_exit_code } => {
+            let mut engine = engine(paths, log_level)?;
+            if let Some(fault) = engine.device.config.faults.first() {
+                return Err(format!("{fault}; nothing is installed with a faulty configuration"));
+            }
+            println!("Installing artifact...");
+            return Ok(told(engine.install(&from)?, reboot_exit_code));
+        }
+        Command::Commit => return Ok(told(engine(paths, log_level)?.commit()?, false)),
+        Command::Rollback => return Ok(told(engine(paths, log_level)?.rollback()?, false)),
         Command::Status { why, json } => {
             let status = Status::of(&mut Device::open(paths, System::default()));
             match json {
@@ -51,5 +68,41 @@ fn run(options: Options) -> Result<(), String> {
         Command::CheckUpdate => daemon::wake(&paths, Signal::SIGUSR1)?,
         Command::SendInventory => daemon::wake(&paths, Signal::SIGUSR2)?,
     }
-    Ok(())
+    Ok(0)
+}
+
+fn engine(paths: Paths, log_level: Option<log::LevelFilter>) -> Result<Engine, String> {
+    let config = Config::load(&paths);
+    rota::log::init(log_level.unwrap_or(log::LevelFilter::Warn), true, false);
+    let signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    Ok(Engine::new(Device::with(paths, System::default(), config), signals))
+}
+
+/// Says how a command ended, and with which code the program exits.
+fn told(done: Done, reboot_exit_code: bool) -> u8 {
+    const REBOOT: &str = "At least one payload requested a reboot of the device it updated.";
+    match done {
+        Done::Installed { reboot } => {
+            println!("Installed, but not committed.\nUse 'commit' to update, or 'rollback' to roll back the update.");
+            if reboot {
+                println!("{REBOOT}");
+            }
+            if reboot && reboot_exit_code {
+                return REBOOT_NEEDED;
+            }
+        }
+        Done::InstalledAndCommitted => println!("Installed and committed."),
+        Done::Committed => println!("Committed."),
+        Done::RolledBack { reboot } => {
+            println!("Rolled back.");
+            if reboot {
+                println!("{REBOOT}");
+            }
+        }
+        Done::NothingInProgress => {
+            println!("No update in progress.");
+            return NOTHING_IN_PROGRESS;
+        }
+    }
+    0
 }

@@ -2,13 +2,12 @@
 
 use super::handler::{AnyHandler, Context, Handler};
 use super::journal::{Reboot, Rollback, Update};
-use super::rootfs::boot_id;
 use super::state::{Outcome, State};
 use super::timers::Due;
 use super::{Act, Engine, Halt};
 use crate::net::api::Status;
 use crate::net::Error;
-use crate::sys::power;
+use crate::sys::{host, power};
 
 impl Engine {
     /// The action of `state`, which is durable by now where that is asked.
@@ -146,6 +145,13 @@ impl Engine {
             self.must_save()?;
             return self.call(Handler::reboot);
         }
+        self.arm()?;
+        log::info!("restarting into the trial");
+        self.restart()
+    }
+
+    /// Makes the next boot the trial, and records that.
+    pub(super) fn arm(&mut self) -> Result<(), Halt> {
         if !self.journal.is_whole() {
             return Err(Halt::Failed(
                 "no trial is armed while the journal has no room on the data partition".into(),
@@ -153,11 +159,9 @@ impl Engine {
         }
         self.with_handler((), Handler::arm)?;
         let update = self.update()?;
-        update.armed = Some(boot_id());
+        update.armed = Some(host::boot_id());
         update.rebooted = true;
-        self.must_save()?;
-        log::info!("restarting into the trial");
-        self.restart()
+        self.must_save()
     }
 
     /// A record without which the next step may not be taken.

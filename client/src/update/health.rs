@@ -31,7 +31,10 @@ impl Engine {
         let slot =
             self.device.view().ok().filter(|view| view.standing() == Standing::Trial).map(|view| view.booted);
         let started = Instant::now();
-        let limit = self.health_limit(slot.is_some());
+        let limit = self.device.config.health_timeout;
+        if slot.is_some() {
+            self.device.promise_verdict(limit);
+        }
         let verdict = self.check_within(started, limit, slot.is_some());
         match (verdict, slot) {
             (Err(Halt::Failed(why)), Some(slot)) => Err(Halt::Failed(format!(
@@ -63,20 +66,6 @@ impl Engine {
         }
         self.run_checks(started + limit)?;
         Ok(Outcome::Done)
-    }
-
-    /// The guard ends a trial after its time-out: the client has to come to its end, and tell why, before that.
-    fn health_limit(&self, on_trial: bool) -> Duration {
-        let config = &self.device.config;
-        if !on_trial {
-            return config.health_timeout;
-        }
-        let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
-        let uptime: f64 = uptime.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0.0);
-        // In tests, and where the guard does not count from the boot, the machine may be up for longer.
-        let since_boot = Duration::from_secs_f64(uptime.clamp(0.0, 1e9));
-        let guard = config.trial_timeout * 9 / 10;
-        config.health_timeout.min(guard.checked_sub(since_boot).unwrap_or(guard))
     }
 
     /// Looks for the server until it is content or the time is up.

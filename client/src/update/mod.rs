@@ -8,6 +8,7 @@ pub mod journal;
 mod recover;
 mod report;
 mod rootfs;
+pub mod standalone;
 pub mod state;
 mod timers;
 
@@ -111,20 +112,28 @@ impl Engine {
             Err(exit) => return exit,
         };
         loop {
-            let outcome = match self.step(state) {
-                Ok(outcome) => outcome,
-                Err(Halt::Failed(why)) => {
-                    self.failed(state, &why);
-                    Outcome::Failed
-                }
-                Err(Halt::Stopped) => return Exit::Stopped,
-                Err(Halt::Restarting) => return Exit::Restarting,
+            state = match self.advance(state) {
+                Ok(next) => next,
+                Err(exit) => return exit,
             };
-            if outcome == Outcome::Aborted {
-                self.failed(state, "the deployment was aborted on the server");
-            }
-            state = self.limited(state.next(outcome));
         }
+    }
+
+    /// One state: its action, and what follows from its outcome.
+    fn advance(&mut self, state: State) -> Result<State, Exit> {
+        let outcome = match self.step(state) {
+            Ok(outcome) => outcome,
+            Err(Halt::Failed(why)) => {
+                self.failed(state, &why);
+                Outcome::Failed
+            }
+            Err(Halt::Stopped) => return Err(Exit::Stopped),
+            Err(Halt::Restarting) => return Err(Exit::Restarting),
+        };
+        if outcome == Outcome::Aborted {
+            self.failed(state, "the deployment was aborted on the server");
+        }
+        Ok(self.limited(state.next(outcome)))
     }
 
     /// Makes the state durable where that is asked, then acts.

@@ -65,7 +65,7 @@ impl Engine {
         let Ok(view) = self.device.view() else { return Ok(State::Init) };
         let (booted, committed) = (view.booted, view.boot.committed);
         match view.standing() {
-            Standing::Committed => self.device.mark_committed(true),
+            Standing::Committed => self.device.mark_committed(),
             Standing::Armed => {
                 log::warn!(
                     "slot {} is armed for a trial of which the journal knows nothing; it is called off",
@@ -124,7 +124,7 @@ impl Engine {
             Ok(()) => {
                 log::info!("slot {} is the committed one now", view.booted);
                 self.healed = true;
-                self.device.mark_committed(true);
+                self.device.mark_committed();
             }
             Err(why) => log::error!("{why}"),
         }
@@ -148,7 +148,7 @@ impl Engine {
             self.failed(state, &why);
         }
         if next == State::AfterCommit {
-            self.device.mark_committed(true);
+            self.device.mark_committed();
         }
         self.limited(next)
     }

@@ -9,6 +9,7 @@ use super::journal::Reboot;
 use super::state::State;
 use crate::device::{Device, Standing, View};
 use crate::slot::{Slot, Target, Writer};
+use crate::sys::host;
 
 /// Bytes moved at once.
 const PIECE: usize = 128 << 10;
@@ -129,7 +130,7 @@ impl Handler for Rootfs {
             }
             (result, _) => result?,
         }
-        cx.device.mark_committed(true);
+        cx.device.mark_committed();
         cx.update.attempt.event(format!("committed slot {slot}"));
         Ok(())
     }
@@ -185,7 +186,7 @@ impl Handler for Rootfs {
             (true, Standing::Trial) => (ArtifactVerifyReboot, None),
             (false, Standing::Armed) if state == ArtifactReboot && view.boot.attempts_left > 0 => {
                 match cx.update.armed.as_deref() {
-                    Some(armed) if armed != boot_id() => (
+                    Some(armed) if armed != host::boot_id() => (
                         CheckRollback,
                         Some(format!(
                             "{} was to start a trial of slot {slot}, but started slot {origin} again",
@@ -234,11 +235,6 @@ fn odd(slot: Slot, view: View) -> String {
         "expected slot {slot} to be booted on trial; found slot {} booted, slot {} committed and {trial} on trial",
         view.booted, view.boot.committed
     )
-}
-
-/// Which boot of the machine this is.
-pub fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 fn copy(from: &mut impl Read, to: &mut Writer<'_>, size: u64) -> Result<(), String> {

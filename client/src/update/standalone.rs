@@ -1,0 +1,181 @@
+//! Updates without a server: `rota install`, `commit` and `rollback` (protocol: standalone mode).
+//!
+//! The same states as in the daemon, but without the restarts between: a person, or a script, does those.
+
+use std::fs::File;
+
+use super::handler::{AnyHandler, Context, Handler, Source};
+use super::journal::{Reboot, Update};
+use super::state::{Outcome, State};
+use super::{Engine, Halt};
+use crate::net::download::Download;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// An artifact is installed, and waits for `commit` or `rollback`.
+    Installed {
+        /// Whether the machine has to be restarted first.
+        reboot: bool,
+    },
+    /// An artifact is installed for good: it cannot be rolled back, or only sets provides.
+    InstalledAndCommitted,
+    /// The installed artifact is committed.
+    Committed,
+    /// The update was undone.
+    RolledBack {
+        /// Whether the machine has to be restarted to be back.
+        reboot: bool,
+    },
+    /// There is no update to commit or roll back.
+    NothingInProgress,
+}
+
+impl Engine {
+    /// Installs the artifact from a file, an address, or with `-` from standard input.
+    pub fn install(&mut self, from: &str) -> Result<Done, String> {
+        self.take_lock().map_err(why)?;
+        if self.journal.record.update.is_some() {
+            return Err("an update is in progress already; commit or roll it back first".into());
+        }
+        let (config, signals) = (self.device.config.clone(), self.signals.clone());
+        let cannot = |error: std::io::Error| format!("cannot read {from}: {error}");
+        let source: Source<'_> = match from {
+            "-" => Box::new(std::io::stdin().lock()),
+            url if url.contains("://") => {
+                Box::new(Download::start(&self.server, &config, url, &signals).map_err(cannot)?)
+            }
+            file => Box::new(File::open(file).map_err(cannot)?),
+        };
+        let mut update = Update::default();
+        update.attempt.began = crate::date::now();
+        self.journal.record.update = Some(update);
+        let outcome = match self.take(source, None) {
+            Ok(outcome) => outcome,
+            Err(Halt::Failed(why)) => {
+                self.failed(State::Download, &why);
+                Outcome::Failed
+            }
+            Err(halt) => return Err(why(halt)),
+        };
+        match self.drive(State::Download.next(outcome))? {
+            State::CheckReboot => self.installed(),
+            _ => self.verdict(Done::InstalledAndCommitted),
+        }
+    }
+
+    /// The artifact is installed: without a way back it is committed at once.
+    fn installed(&mut self) -> Result<Done, String> {
+        if !self.with_handler(false, Handler::supports_rollback).map_err(why)? {
+            self.drive(State::ArtifactCommitEnter)?;
+            return self.verdict(Done::InstalledAndCommitted);
+        }
+        match self.arm_by_hand() {
+            Ok(reboot) => Ok(Done::Installed { reboot }),
+            Err(Halt::Failed(why)) => {
+                self.failed(State::ArtifactReboot, &why);
+                self.drive(State::CheckRollback)?;
+                self.verdict(Done::NothingInProgress)
+            }
+            Err(halt) => Err(why(halt)),
+        }
+    }
+
+    fn arm_by_hand(&mut self) -> Result<bool, Halt> {
+        let reboot = self.with_handler(Reboot::No, Handler::needs_reboot)?;
+        self.update()?.reboot = reboot;
+        if reboot == Reboot::Automatic {
+            self.arm()?;
+        }
+        self.save_state(State::ArtifactReboot)?;
+        Ok(reboot != Reboot::No)
+    }
+
+    /// Commits what `install` left.
+    pub fn commit(&mut self) -> Result<Done, String> {
+        if !self.waits_for_a_person()? {
+            return Ok(Done::NothingInProgress);
+        }
+        let ready = self.ask_waiting(|update| update.reboot == Reboot::Automatic, Handler::verify_reboot)?;
+        if let Err(reason) = ready {
+            let standing = self.device.view()?.standing();
+            if standing == crate::device::Standing::Armed {
+                return Err("the trial has not been booted yet; restart the machine, then commit".into());
+            }
+            self.failed(State::ArtifactVerifyReboot, &reason);
+            self.drive(State::CheckRollback)?;
+            return self.verdict(Done::Committed);
+        }
+        self.drive(State::ArtifactCommitEnter)?;
+        self.verdict(Done::Committed)
+    }
+
+    /// Undoes what `install` left.
+    pub fn rollback(&mut self) -> Result<Done, String> {
+        if !self.waits_for_a_person()? {
+            return Ok(Done::NothingInProgress);
+        }
+        let reboot = self.ask_waiting(|_| true, Handler::needs_rollback_reboot)?.unwrap_or(false);
+        self.failed(State::CheckRollback, "rolled back by hand");
+        self.drive(State::CheckRollback)?;
+        match self.journal.record.attempts.last().and_then(|attempt| attempt.verdict.clone()) {
+            Some(super::journal::Verdict::Failure(why)) if why == "rolled back by hand" => {
+                Ok(Done::RolledBack { reboot })
+            }
+            _ => self.verdict(Done::RolledBack { reboot }),
+        }
+    }
+
+    fn ask_waiting<T: Default>(
+        &mut self,
+        when: impl FnOnce(&Update) -> bool,
+        ask: fn(&AnyHandler, &mut Context<'_>) -> Result<T, String>,
+    ) -> Result<Result<T, String>, String> {
+        if !when(self.update().map_err(why)?) {
+            return Ok(Ok(T::default()));
+        }
+        match self.with_handler(T::default(), ask) {
+            Ok(answer) => Ok(Ok(answer)),
+            Err(Halt::Failed(why)) => Ok(Err(why)),
+            Err(halt) => Err(why(halt)),
+        }
+    }
+
+    fn waits_for_a_person(&mut self) -> Result<bool, String> {
+        self.take_lock().map_err(why)?;
+        match &self.journal.record.update {
+            Some(update) if update.attempt.deployment.is_some() => {
+                Err("the update in progress is a deployment's; the daemon carries it out".into())
+            }
+            update => Ok(update.is_some()),
+        }
+    }
+
+    /// Goes from state to state until a person's part begins (`CheckReboot`), or to the end. Restarts are left out.
+    fn drive(&mut self, from: State) -> Result<State, String> {
+        let mut state = from;
+        loop {
+            state = match state {
+                State::CheckReboot | State::EndOfDeployment => return Ok(state),
+                State::CheckRollbackReboot => State::RollbackSuccessful,
+                state => self.advance(state).map_err(|_| "stopped".to_owned())?,
+            };
+        }
+    }
+
+    /// What came of the update that has just ended.
+    fn verdict(&self, good: Done) -> Result<Done, String> {
+        match self.journal.record.attempts.last().and_then(|attempt| attempt.verdict.as_ref()) {
+            Some(super::journal::Verdict::Failure(why)) => Err(why.clone()),
+            _ => Ok(good),
+        }
+    }
+}
+
+fn why(halt: Halt) -> String {
+    match halt {
+        Halt::Failed(why) => why,
+        Halt::Stopped => "stopped".into(),
+        Halt::Restarting => "the machine is about to restart".into(),
+    }
+}

@@ -1,0 +1,231 @@
+//! The program as a person, a script and an init system use it.
+
+mod support;
+
+use std::fs;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+use rota::slot::Slot;
+use support::artifact::{image, Artifact};
+use support::machine::{Machine, SLOT};
+use support::server::{Event, Server};
+
+/// The program on this machine, with its configuration in a file.
+fn rota(machine: &Machine, words: &[&str]) -> Command {
+    let config = &machine.config;
+    let text = format!(
+        "device_type = \"test-board\"\n[server]\nurl = {:?}\nca = {:?}\npoll_interval = \"1h\"\nretry_interval = 1\n\
+         [slots]\na = {:?}\nb = {:?}\n[boot]\nbackend = \"fake\"\nenv_dir = {:?}\n",
+        config.urls[0],
+        config.ca.as_ref().unwrap(),
+        machine.layout.a,
+        machine.layout.b,
+        config.env_dir.as_ref().unwrap()
+    );
+    fs::write(machine.paths.conf.join("rota.toml"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
+    command
+        .args(words)
+        .env("ROTA_CONF_DIR", &machine.paths.conf)
+        .env("ROTA_DATA_DIR", &machine.paths.data)
+        .env("ROTA_RUN_DIR", &machine.paths.run)
+        .env("ROTA_LIB_DIR", &machine.paths.lib)
+        .env("ROTA_SYSTEM_ROOT", machine.folder.join("system"));
+    command
+}
+
+fn output(machine: &Machine, words: &[&str]) -> Output {
+    rota(machine, words).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What it prints when it ends well.
+fn text(machine: &Machine, words: &[&str]) -> String {
+    let output = output(machine, words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Its exit code and what it complains of.
+fn complaint(machine: &Machine, words: &[&str]) -> (i32, String) {
+    let output = output(machine, words);
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// A daemon that does not outlive its test.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(machine: &Machine) -> Daemon {
+        Daemon(rota(machine, &["daemon", "-l", "debug"]).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// Asks it to end, and returns its exit code.
+    fn stop(mut self) -> Option<i32> {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn wait_for(server: &Server, what: impl Fn(&[Event]) -> bool) {
+    let since = Instant::now();
+    while !what(&server.events()) {
+        assert!(server.wait(since), "the server saw {:#?}", server.events());
+    }
+}
+
+fn count(events: &[Event], of: fn(&Event) -> bool) -> usize {
+    events.iter().filter(|event| of(event)).count()
+}
+
+fn polled(event: &Event) -> bool {
+    matches!(event, Event::Polled(_))
+}
+
+fn told(event: &Event) -> bool {
+    matches!(event, Event::Inventory(_))
+}
+
+#[test]
+fn the_daemon_wakes_when_asked_and_stops_cleanly() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    assert!(complaint(&machine, &["check-update"]).1.contains("the daemon is not running"));
+    let daemon = Daemon::start(&machine);
+    wait_for(&server, |events| count(events, polled) == 1 && count(events, told) == 1);
+    text(&machine, &["check-update"]);
+    wait_for(&server, |events| count(events, polled) == 2);
+    text(&machine, &["send-inventory"]);
+    wait_for(&server, |events| count(events, told) == 2);
+    assert!(complaint(&machine, &["daemon"]).1.contains("the daemon is running already"));
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(complaint(&machine, &["send-inventory"]).1.contains("the daemon is not running"));
+}
+
+#[test]
+fn the_daemon_starts_whatever_its_configuration_and_tells_what_is_wrong() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    fs::write(machine.paths.data.join("rota.toml"), "[server]\npol_interval = 5\nretry_count = \"x\"\n")
+        .unwrap();
+    let daemon = Daemon::start(&machine);
+    wait_for(&server, |events| count(events, told) == 1);
+    let faults = server.inventory()["faults"].to_string();
+    assert!(faults.contains("server.pol_interval: there is no such key"), "{faults}");
+    assert!(faults.contains("server.retry_count: expected a number from 0, found"), "{faults}");
+    assert_eq!(daemon.stop(), Some(0));
+    let status = text(&machine, &["status"]);
+    assert!(status.contains("the nearest known one is server.poll_interval"), "{status}");
+    let (code, why) = complaint(&machine, &["install", "/nowhere"]);
+    assert!(code == 1 && why.contains("server.pol_interval"), "{why}");
+}
+
+#[test]
+fn status_and_show() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    assert_eq!(text(&machine, &["show-artifact"]), "rel-1\n");
+    assert_eq!(text(&machine, &["show-provides"]), "artifact_name=rel-1\n");
+    let status = text(&machine, &["status"]);
+    for line in [
+        "artifact     rel-1",
+        "booted       slot A",
+        "state        committed",
+        "update       none in progress",
+    ] {
+        assert!(status.lines().any(|found| found == line), "{status}");
+    }
+    let status: serde_json::Value = serde_json::from_str(&text(&machine, &["status", "--json"])).unwrap();
+    assert_eq!((&status["booted"], &status["committed"]), (&"A".into(), &"A".into()));
+    assert_eq!(
+        complaint(&machine, &["conquer"]),
+        (1, "rota: there is no command conquer; see rota --help\n".into())
+    );
+    assert!(text(&machine, &["--version"]).starts_with("rota "));
+}
+
+/// A machine, and a file with release `rel-2` for it.
+fn with_artifact(server: &Server) -> (Machine, String, Vec<u8>) {
+    let machine = Machine::new(server);
+    let image = image(8, SLOT / 2);
+    let file = machine.folder.join("rel-2.mender");
+    fs::write(&file, Artifact::new("rel-2", &image).bytes()).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    (machine, file, image)
+}
+
+#[test]
+fn installing_by_hand_and_committing() {
+    let server = Server::start();
+    let (machine, file, image) = with_artifact(&server);
+    let (code, _) = complaint(&machine, &["commit"]);
+    assert_eq!(code, 2);
+    let installed = output(&machine, &["install", "--reboot-exit-code", &file]);
+    assert_eq!(installed.status.code(), Some(4), "{}", String::from_utf8_lossy(&installed.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&installed.stdout),
+        "Installing artifact...\nInstalled, but not committed.\nUse 'commit' to update, or 'rollback' to roll back the update.\n\
+         At least one payload requested a reboot of the device it updated.\n"
+    );
+    assert_eq!(machine.slot(Slot::B)[..image.len()], image);
+    assert!(complaint(&machine, &["install", &file]).1.contains("an update is in progress already"));
+    assert!(complaint(&machine, &["commit"]).1.contains("the trial has not been booted yet"));
+
+    assert_eq!(machine.power_on(), Slot::B);
+    let daemon = Daemon::start(&machine);
+    wait_for(&server, |events| count(events, told) == 1);
+    assert_eq!(server.inventory()["state"], "trial");
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(text(&machine, &["commit"]), "Committed.\n");
+    assert_eq!((machine.boot_state().committed, machine.artifact_name().as_str()), (Slot::B, "rel-2"));
+    assert_eq!(complaint(&machine, &["rollback"]).0, 2);
+    let why = text(&machine, &["status", "--why"]);
+    assert!(why.contains("rel-2: installed and committed") && why.contains("  committed slot B"), "{why}");
+}
+
+#[test]
+fn installing_by_hand_and_rolling_back() {
+    let server = Server::start();
+    let (machine, file, _) = with_artifact(&server);
+    // Before the trial, and in it.
+    text(&machine, &["install", &file]);
+    assert_eq!(text(&machine, &["rollback"]), "Rolled back.\n");
+    assert_eq!((machine.boot_state().trial, machine.artifact_name().as_str()), (None, "rel-1"));
+    text(&machine, &["install", &file]);
+    machine.power_on();
+    assert!(
+        text(&machine, &["rollback"]).starts_with("Rolled back.\nAt least one payload requested a reboot")
+    );
+    assert_eq!(machine.power_on(), Slot::A);
+    // A trial that fell back cannot be committed.
+    text(&machine, &["install", &file]);
+    machine.power_on();
+    assert_eq!(machine.power_on(), Slot::A);
+    let (code, why) = complaint(&machine, &["commit"]);
+    assert!(code == 1 && why.contains("fell back to slot A"), "{why}");
+    assert_eq!(complaint(&machine, &["commit"]).0, 2);
+    assert_eq!(machine.artifact_name(), "rel-1");
+}
+
+#[test]
+fn installing_by_hand_from_standard_input_and_from_an_address() {
+    let server = Server::start();
+    let (machine, file, image) = with_artifact(&server);
+    let input = fs::File::open(&file).unwrap();
+    assert!(rota(&machine, &["install", "-"]).stdin(input).status().unwrap().success());
+    assert_eq!(machine.slot(Slot::B)[..image.len()], image);
+    text(&machine, &["rollback"]);
+    server.deploy("rel-2", fs::read(&file).unwrap());
+    text(&machine, &["install", &format!("{}/artifact", server.url)]);
+    text(&machine, &["rollback"]);
+    let (code, why) = complaint(&machine, &["install", "/nowhere.mender"]);
+    assert!(code == 1 && why.contains("cannot read /nowhere.mender"), "{why}");
+}
