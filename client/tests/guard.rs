@@ -83,6 +83,7 @@ fn a_trial_without_verdict_is_ended_by_force() {
         let machine = Machine::new("forced", "rota.trial=1 ro");
         // A mark of an earlier boot does not count, nor does rubbish in the configuration.
         machine.write("run/rota/committed", "another-boot\n");
+        machine.write("run/rota/verdict-by", "soon\n");
         machine.write("etc/rota/rota.toml", "[trial]\ntimeout = \"1s\"\n");
         machine.write("var/lib/rota/rota.toml", "\0\x01[[[=\ntrial.timeout = never\n");
         assert_eq!(machine.run(shell, None), (Some("b".to_owned()), Some("-f".to_owned())));
@@ -103,6 +104,21 @@ fn a_commit_during_the_wait_is_seen() {
         assert_eq!(line, "rota-guard: committed\n");
         assert!(child.wait().unwrap().success());
     }
+}
+
+#[test]
+fn a_client_that_is_alive_may_ask_for_more_time() {
+    let machine = Machine::new("promise", "rota.trial=1");
+    let now: f64 = fs::read_to_string("/proc/uptime").unwrap().split(' ').next().unwrap().parse().unwrap();
+    machine.write("run/rota/verdict-by", &format!("{}\n", now as u64 + 1000));
+    let (mut child, mut output) = machine.start(SHELLS[0], Some("1"));
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert!(child.try_wait().unwrap().is_none(), "the second it had is long over");
+    machine.write("run/rota/committed", "");
+    assert!(child.wait().unwrap().success());
+    assert!(!machine.0.join("proc/sysrq-trigger").exists());
 }
 
 #[test]

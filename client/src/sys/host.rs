@@ -31,11 +31,17 @@ pub fn boot_id() -> String {
     id.trim_end().to_owned()
 }
 
+/// Seconds since the machine started, as `/proc/uptime` counts them: no setting of the clock changes it.
+pub fn uptime() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/uptime").ok()?;
+    text.split(['.', ' ']).next()?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn this_machine_says_who_it_is() {
         assert!(super::kernel().starts_with("Linux version "));
-        assert!(!super::machine().is_empty() && super::boot_id().len() > 30);
+        assert!(!super::machine().is_empty() && super::boot_id().len() > 30 && super::uptime().is_some());
     }
 }
