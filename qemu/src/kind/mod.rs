@@ -10,7 +10,7 @@ use crate::disk::Layout;
 use crate::error::{Error, Result};
 use crate::house::House;
 
-pub use x86_64::X86_64;
+pub use x86_64::{grub_block, X86_64};
 
 /// Every kind there is.
 pub const ALL: [&dyn Kind; 1] = [&X86_64];

@@ -202,7 +202,7 @@ fn make_esp(house: &House, work: &Path, esp: &Path) -> Result<()> {
 }
 
 /// A GRUB environment block: 1024 bytes, filled up with `#`.
-fn grub_block(values: &[(&str, &str)]) -> Vec<u8> {
+pub fn grub_block(values: &[(&str, &str)]) -> Vec<u8> {
     let mut block = String::from("# GRUB Environment Block\n");
     for (key, value) in values {
         block += &format!("{key}={value}\n");

@@ -1,0 +1,133 @@
+//! The boot script for GRUB alone: which slot it chooses for each state of its records, and what it writes.
+
+use std::fs;
+use std::process::Command;
+
+use rota_qemu::error::{check, Context, Result};
+use rota_qemu::kind::{Kind, Slot, X86_64};
+use rota_qemu::lab::Lab;
+use rota_qemu::machine::{Machine, BOOT};
+use rota_qemu::run;
+
+/// One copy of the records.
+#[derive(Clone, Copy)]
+struct Copy {
+    part: &'static str,
+    trial: &'static str,
+    count: &'static str,
+    editing: &'static str,
+}
+
+const A: Copy = Copy { part: "2", trial: "0", count: "0", editing: "0" };
+const B: Copy = Copy { part: "3", ..A };
+const B_ARMED: Copy = Copy { trial: "1", ..B };
+const B_TRIED: Copy = Copy { count: "1", ..B_ARMED };
+const NONSENSE: Copy = Copy { part: "7", ..A };
+
+/// The records before a start, the slot that must be started, whether on trial, and the records after.
+struct Case {
+    what: &'static str,
+    copies: [Copy; 2],
+    starts: (Slot, bool),
+    after: Option<&'static str>,
+}
+
+const CASES: [Case; 9] = [
+    Case {
+        what: "A is committed",
+        copies: [A, A],
+        starts: (Slot::A, false),
+        after: Some("slot A committed"),
+    },
+    Case {
+        what: "B is committed",
+        copies: [B, B],
+        starts: (Slot::B, false),
+        after: Some("slot B committed"),
+    },
+    Case {
+        what: "B is armed",
+        copies: [B_ARMED, B_ARMED],
+        starts: (Slot::B, true),
+        after: Some("slot A committed, slot B on trial"),
+    },
+    Case {
+        what: "B was tried",
+        copies: [B_TRIED, B_TRIED],
+        starts: (Slot::A, false),
+        after: Some("slot A committed"),
+    },
+    Case {
+        what: "copy 1 is being written",
+        copies: [Copy { editing: "1", ..A }, B],
+        starts: (Slot::B, false),
+        after: None,
+    },
+    Case {
+        what: "copy 2 is being written",
+        copies: [A, Copy { editing: "1", ..B_ARMED }],
+        starts: (Slot::A, false),
+        after: None,
+    },
+    Case { what: "copy 1 makes no sense", copies: [NONSENSE, B], starts: (Slot::B, false), after: None },
+    Case { what: "both make no sense", copies: [NONSENSE, NONSENSE], starts: (Slot::A, false), after: None },
+    Case {
+        what: "B was armed in copy 1 and not yet in copy 2",
+        copies: [B_ARMED, A],
+        starts: (Slot::B, true),
+        after: Some("slot A committed, slot B on trial"),
+    },
+];
+
+#[test]
+fn the_boot_script_chooses_the_slot_and_counts() -> Result<()> {
+    let mut lab = Lab::new("grub", &X86_64)?;
+    let mut machine = lab.new_machine()?;
+    let layout = X86_64.layout();
+    let image = lab.build(lab.release("release-2"))?.image;
+    layout.fill(&machine.disk(), X86_64.partition(Slot::B), &image)?;
+    for case in &CASES {
+        for (copy, number) in case.copies.iter().zip([1, 2]) {
+            write(&machine, *copy, number)?;
+        }
+        let line = started(&mut machine)?;
+        let trial = if case.starts.1 { " rota.trial=1" } else { "" };
+        check(case.what, line.contains(&format!("booting slot {}", case.starts.0)), true)?;
+        check(case.what, line.contains("rota.trial=1"), case.starts.1)?;
+        println!("{}: slot {}{trial}", case.what, case.starts.0);
+        if let Some(after) = case.after {
+            check(case.what, machine.loader()?.to_string().as_str(), after)?;
+        }
+    }
+    println!("an unusable slot on trial: the other one, in the same start");
+    let garbage = lab.scene().join("garbage");
+    fs::write(&garbage, vec![0xff; 1 << 20]).context("write", garbage.display())?;
+    layout.fill(&machine.disk(), X86_64.partition(Slot::B), &garbage)?;
+    write(&machine, B_ARMED, 1)?;
+    write(&machine, B_ARMED, 2)?;
+    machine.power_on()?;
+    machine.wait_for("slot B does not load", BOOT)?;
+    check("the release", machine.wait_until_up()?.slot, Slot::A)?;
+    check("the records", machine.loader()?.to_string().as_str(), "slot A committed")
+}
+
+/// Starts the machine until GRUB has chosen, and cuts the power.
+fn started(machine: &mut Machine) -> Result<String> {
+    machine.power_on()?;
+    let line = machine.wait_for("booting slot", BOOT)?;
+    machine.cut_power()?;
+    Ok(line)
+}
+
+/// Writes a copy of the records into the boot partition of a machine that is off.
+fn write(machine: &Machine, copy: Copy, number: usize) -> Result<()> {
+    let work = machine.disk().with_extension("block");
+    let boot = format!("{}@@{}", machine.disk().display(), X86_64.layout().span(1).0);
+    let env = [("bootcount", copy.count), ("mender_boot_part", copy.part), ("upgrade_available", copy.trial)];
+    for (name, values) in [("env", &env[..]), ("lock", &[("editing", copy.editing)])] {
+        fs::write(&work, rota_qemu::kind::grub_block(values)).context("write", work.display())?;
+        let place = format!("::/grub-mender-grubenv/mender_grubenv{number}/{name}");
+        run::output(Command::new("mcopy").args(["-o", "-i", &boot]).arg(&work).arg(place))?;
+    }
+    Ok(())
+}
