@@ -1,4 +1,5 @@
-//! The boot script for GRUB alone: which slot it chooses for each state of its records, and what it writes.
+//! The boot script in the real GRUB, on a real boot partition: a few states of its records. All of them are gone through in
+//! the client's tests, with an emulated GRUB.
 
 use std::fs;
 use std::process::Command;
@@ -21,10 +22,8 @@ struct Copy {
 const A: Copy = Copy { part: "2", trial: "0", count: "0", editing: "0" };
 const B: Copy = Copy { part: "3", ..A };
 const B_ARMED: Copy = Copy { trial: "1", ..B };
-const B_TRIED: Copy = Copy { count: "1", ..B_ARMED };
-const NONSENSE: Copy = Copy { part: "7", ..A };
 
-/// The records before a start, the slot that must be started, whether on trial, and the records after.
+/// The records before a start, the slot that must be started and whether on trial, and the records after.
 struct Case {
     what: &'static str,
     copies: [Copy; 2],
@@ -32,13 +31,7 @@ struct Case {
     after: Option<&'static str>,
 }
 
-const CASES: [Case; 9] = [
-    Case {
-        what: "A is committed",
-        copies: [A, A],
-        starts: (Slot::A, false),
-        after: Some("slot A committed"),
-    },
+const CASES: [Case; 4] = [
     Case {
         what: "B is committed",
         copies: [B, B],
@@ -46,14 +39,14 @@ const CASES: [Case; 9] = [
         after: Some("slot B committed"),
     },
     Case {
-        what: "B is armed",
-        copies: [B_ARMED, B_ARMED],
+        what: "B is armed in copy 1 and not yet in copy 2",
+        copies: [B_ARMED, A],
         starts: (Slot::B, true),
         after: Some("slot A committed, slot B on trial"),
     },
     Case {
         what: "B was tried",
-        copies: [B_TRIED, B_TRIED],
+        copies: [Copy { count: "1", ..B_ARMED }; 2],
         starts: (Slot::A, false),
         after: Some("slot A committed"),
     },
@@ -62,20 +55,6 @@ const CASES: [Case; 9] = [
         copies: [Copy { editing: "1", ..A }, B],
         starts: (Slot::B, false),
         after: None,
-    },
-    Case {
-        what: "copy 2 is being written",
-        copies: [A, Copy { editing: "1", ..B_ARMED }],
-        starts: (Slot::A, false),
-        after: None,
-    },
-    Case { what: "copy 1 makes no sense", copies: [NONSENSE, B], starts: (Slot::B, false), after: None },
-    Case { what: "both make no sense", copies: [NONSENSE, NONSENSE], starts: (Slot::A, false), after: None },
-    Case {
-        what: "B was armed in copy 1 and not yet in copy 2",
-        copies: [B_ARMED, A],
-        starts: (Slot::B, true),
-        after: Some("slot A committed, slot B on trial"),
     },
 ];
 
