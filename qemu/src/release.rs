@@ -105,6 +105,7 @@ impl Release {
     pub fn build_image(&self, kind: &dyn Kind, base: &Tree, image: PathBuf) -> Result<PathBuf> {
         let tree = base.branch(image.with_extension("tree"))?;
         tree.write("/etc/release", format!("{}\n", self.name).as_bytes(), 0o644)?;
+        tree.write("/etc/rota/artifact_info", format!("artifact_name={}\n", self.name).as_bytes(), 0o644)?;
         tree.write("/etc/rota/rota.toml", self.configuration(kind).as_bytes(), 0o644)?;
         tree.write("/etc/rota/server-ca.pem", &self.client.ca, 0o644)?;
         for (path, content, mode) in &self.files {
