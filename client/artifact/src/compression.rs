@@ -1,10 +1,10 @@
 //! The compressions of the inner archives, told by the suffix of the member's name (artifact format: compression).
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, Write};
 
-use flate2::{bufread::MultiGzDecoder, write::GzEncoder};
-use liblzma::{bufread::XzDecoder, stream, write::XzEncoder};
+use flate2::write::GzEncoder;
+use liblzma::write::XzEncoder;
 
-use crate::{Error, Limits};
+use crate::Error;
 
 /// How an inner archive is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,11 @@ impl Compression {
             Self::None => Box::new(Plain(out)),
             Self::Gzip => Box::new(GzEncoder::new(out, flate2::Compression::best())),
             Self::Xz => Box::new(XzEncoder::new(out, 6)),
-            Self::Zstd(level) => Box::new(zstd::Encoder::new(out, level)?),
+            Self::Zstd(level) => {
+                let mut encoder = zstd::Encoder::new(out, level)?;
+                encoder.include_checksum(true)?;
+                Box::new(encoder)
+            }
         })
     }
 }
@@ -117,78 +121,5 @@ impl<W: Write> Encoder for XzEncoder<W> {
 impl<W: Write> Encoder for zstd::Encoder<'_, W> {
     fn finish(self: Box<Self>) -> io::Result<()> {
         (*self).finish().map(drop)
-    }
-}
-
-/// A streaming decompressor with bounded memory. Its errors carry an [`Error`].
-pub(crate) struct Decoder<R: BufRead> {
-    codec: Codec<R>,
-    name: String,
-    limit: u64,
-}
-
-enum Codec<R: BufRead> {
-    Plain(R),
-    Gzip(Box<MultiGzDecoder<R>>),
-    Xz(Box<XzDecoder<R>>),
-    Zstd(zstd::Decoder<'static, R>),
-}
-
-impl<R: BufRead> Decoder<R> {
-    /// `name` is the member's, for messages.
-    pub fn new(compression: Compression, source: R, name: &str, limits: &Limits) -> Result<Self, Error> {
-        let limit = limits.decoder_memory;
-        let codec = match compression {
-            Compression::None => Codec::Plain(source),
-            Compression::Gzip => Codec::Gzip(Box::new(MultiGzDecoder::new(source))),
-            Compression::Xz => {
-                let decoder = stream::Stream::new_stream_decoder(limit, stream::CONCATENATED)
-                    .map_err(io::Error::from)?;
-                Codec::Xz(Box::new(XzDecoder::new_stream(source, decoder)))
-            }
-            Compression::Zstd(_) => {
-                let mut decoder = zstd::Decoder::with_buffer(source)?;
-                decoder.window_log_max(limit.max(1).ilog2().clamp(10, 31))?;
-                Codec::Zstd(decoder)
-            }
-        };
-        Ok(Self { codec, name: name.to_owned(), limit })
-    }
-
-    /// What is decompressed.
-    pub fn source(&self) -> &R {
-        match &self.codec {
-            Codec::Plain(source) => source,
-            Codec::Gzip(decoder) => decoder.get_ref(),
-            Codec::Xz(decoder) => decoder.get_ref(),
-            Codec::Zstd(decoder) => decoder.get_ref(),
-        }
-    }
-
-    fn error(&self, error: io::Error) -> io::Error {
-        if error.kind() == io::ErrorKind::Interrupted
-            || error.get_ref().is_some_and(|inner| inner.is::<Error>())
-        {
-            return error;
-        }
-        let reason = error.to_string();
-        let name = self.name.clone();
-        // The codecs tell this case by their text only.
-        if reason.contains("memory limit") || reason.contains("too much memory") {
-            return Error::DecoderMemory { name, needed: None, limit: self.limit }.into();
-        }
-        Error::Compressed { name, reason }.into()
-    }
-}
-
-impl<R: BufRead> Read for Decoder<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.codec {
-            Codec::Plain(source) => source.read(buffer),
-            Codec::Gzip(decoder) => decoder.read(buffer),
-            Codec::Xz(decoder) => decoder.read(buffer),
-            Codec::Zstd(decoder) => decoder.read(buffer),
-        }
-        .map_err(|error| self.error(error))
     }
 }

@@ -241,17 +241,29 @@ pub(crate) fn merge_meta_data(below: &[u8], above: Vec<u8>) -> Result<Vec<u8>, E
         return Ok(if above.is_empty() { below.to_vec() } else { above });
     }
     let mut merged: Value = parse("meta-data", below)?;
-    merge(&mut merged, parse("meta-data", &above)?);
+    merge(&mut merged, parse("meta-data", &above)?)?;
     serde_json::to_vec(&merged).map_err(|error| Error::json("meta-data", error))
 }
 
-fn merge(below: &mut Value, above: Value) {
+fn merge(below: &mut Value, above: Value) -> Result<(), Error> {
+    if below.is_array() != above.is_array() || below.is_object() != above.is_object() {
+        return Err(Error::json(
+            "meta-data",
+            "the augmented part has a list or object where the other has none, or the reverse",
+        ));
+    }
     match (below, above) {
         (Value::Object(below), Value::Object(above)) => {
-            above.into_iter().for_each(|(key, value)| merge(below.entry(key).or_insert(Value::Null), value));
+            for (key, value) in above {
+                match below.get_mut(&key) {
+                    Some(below) => merge(below, value)?,
+                    None => drop(below.insert(key, value)),
+                }
+            }
         }
         (below, above) => *below = above,
     }
+    Ok(())
 }
 
 #[derive(serde::Deserialize)]

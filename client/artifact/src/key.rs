@@ -57,13 +57,26 @@ impl VerifyKey {
             OID_EC if der::take(&mut algorithm, OID) != Some(OID_P256) => {
                 Err(Error::KeyUnsupported { found: "an EC key of another curve than P-256".to_owned() })
             }
-            OID_EC if key.len() != 65 || key[0] != 4 => {
-                Err(Error::KeyUnsupported { found: "an EC key with a compressed point".to_owned() })
-            }
-            OID_EC => Ok(Self::from_parts(KeyKind::EcdsaP256, key)),
+            OID_EC => Self::from_p256_point(key),
             OID_ED25519 if key.len() == 32 => Ok(Self::from_parts(KeyKind::Ed25519, key)),
             _ => Err(Error::KeyUnsupported { found: "a key of this algorithm".to_owned() }),
         }
+    }
+
+    /// An RSA key from its modulus and exponent, big-endian: what hardware tokens give.
+    pub fn from_rsa_numbers(modulus: &[u8], exponent: &[u8]) -> Result<Self, Error> {
+        let numbers = [modulus, exponent].map(|number| der::wrap(INTEGER, &positive(number))).concat();
+        Self::rsa(&der::wrap(SEQUENCE, &numbers))
+    }
+
+    /// A P-256 key from its uncompressed point.
+    pub fn from_p256_point(point: &[u8]) -> Result<Self, Error> {
+        if point.len() != 65 || point[0] != 4 {
+            return Err(Error::KeyUnsupported {
+                found: "an EC key that is no uncompressed point of P-256".to_owned(),
+            });
+        }
+        Ok(Self::from_parts(KeyKind::EcdsaP256, point))
     }
 
     /// A key as its algorithm has it, in an envelope made for it.
@@ -122,6 +135,14 @@ fn split_spki(mut spki: &[u8]) -> Option<(&[u8], &[u8])> {
     (*unused_bits == 0 && inner.is_empty() && spki.is_empty()).then_some((algorithm, key))
 }
 
+/// A number as DER has it: no leading zeros, except for one that keeps it positive.
+fn positive(number: &[u8]) -> Vec<u8> {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let digits = &number[zeros..];
+    let sign: &[u8] = if digits.first().map_or(true, |byte| byte & 0x80 != 0) { &[0] } else { &[] };
+    [sign, digits].concat()
+}
+
 pub(crate) fn key_error(reason: String) -> Error {
     Error::Key { reason }
 }
@@ -148,4 +169,18 @@ pub(crate) fn parse_pem(pem: &[u8]) -> Result<(String, Vec<u8>), Error> {
         return Ok((label.to_owned(), der));
     }
     Err(key_error("the file has no PEM block with a key".to_owned()))
+}
+
+/// The `R‖S` form of a DER signature of ECDSA P-256; `None` when it is no such signature.
+pub fn ecdsa_der_to_raw(signature: &[u8]) -> Option<Vec<u8>> {
+    let mut outer = signature;
+    let mut inner = der::take(&mut outer, SEQUENCE)?;
+    let mut raw = vec![0; 64];
+    for half in raw.chunks_exact_mut(32) {
+        let number = der::take(&mut inner, INTEGER)?;
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        let digits = &number[zeros..];
+        half.get_mut(32usize.checked_sub(digits.len())?..)?.copy_from_slice(digits);
+    }
+    (outer.is_empty() && inner.is_empty()).then_some(raw)
 }

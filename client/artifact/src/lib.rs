@@ -8,6 +8,7 @@
 mod archive;
 mod checksum;
 mod compression;
+mod decoder;
 mod der;
 mod error;
 mod header;
@@ -20,6 +21,7 @@ mod payload;
 pub mod provides;
 mod read_header;
 mod reader;
+mod resign;
 mod sign_key;
 mod signature;
 mod writer;
@@ -31,10 +33,11 @@ pub use header::{
     check_file_name, check_script_name, Depends, Header, PayloadHeader, Script, ARTIFACT_GROUP,
     ARTIFACT_NAME, DEVICE_TYPE,
 };
-pub use key::{KeyKind, VerifyKey};
+pub use key::{ecdsa_der_to_raw, KeyKind, VerifyKey};
 pub use limits::Limits;
-pub use payload::{Payload, PayloadFile};
+pub use payload::{Payload, PayloadFile, Stored};
 pub use reader::{FileSummary, Reader, Summary};
+pub use resign::resign;
 pub use sign_key::SignKey;
 pub use signature::{Signature, Signer};
 pub use writer::{Augment, Data, Draft, Input, MakeEncoder, Opener, Spool, Writer};

@@ -13,7 +13,7 @@ pub struct Limits {
     pub script: u64,
     /// Payload files in all payloads together, and state scripts.
     pub files: usize,
-    /// What one decompressor may use.
+    /// The dictionary or window that one decompressor keeps.
     pub decoder_memory: u64,
 }
 
@@ -25,7 +25,7 @@ impl Default for Limits {
             meta_data: 1 << 20,
             script: 1 << 20,
             files: 1000,
-            decoder_memory: 80 << 20, // xz with the 64 MiB dictionary that mender-artifact takes, and its tables
+            decoder_memory: 64 << 20, // what mender-artifact takes for xz
         }
     }
 }

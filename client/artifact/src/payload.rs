@@ -3,11 +3,11 @@ use std::io::{self, BufReader, Read};
 
 use crate::{
     archive::{Archive, Member},
-    compression::Decoder,
+    decoder::Decoder,
     header::{check_file_name, PayloadHeader},
     manifest::compare,
     reader::{FileSummary, State},
-    Checksum, Error, Hasher,
+    Checksum, Compression, Error, Hasher,
 };
 
 type Files<'a, R> = Archive<Decoder<&'a mut Archive<BufReader<R>>>>;
@@ -16,9 +16,21 @@ type Files<'a, R> = Archive<Decoder<&'a mut Archive<BufReader<R>>>>;
 pub struct Payload<'a, R: Read> {
     index: usize,
     header: &'a PayloadHeader,
+    stored: Stored,
     files: Files<'a, R>,
     state: &'a mut State,
     current: Option<Current>,
+}
+
+/// The member `data/NNNN.tar*` as it lies in the artifact. Offset and size are in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    /// How it is compressed.
+    pub compression: Compression,
+    /// Where it begins in the artifact.
+    pub offset: u64,
+    /// Its compressed size.
+    pub size: u64,
 }
 
 /// The file that is being read.
@@ -33,10 +45,11 @@ impl<'a, R: Read> Payload<'a, R> {
     pub(crate) fn new(
         index: usize,
         header: &'a PayloadHeader,
+        stored: Stored,
         files: Files<'a, R>,
         state: &'a mut State,
     ) -> Self {
-        Self { index, header, files, state, current: None }
+        Self { index, header, stored, files, state, current: None }
     }
 
     /// Its number, from 0.
@@ -47,6 +60,11 @@ impl<'a, R: Read> Payload<'a, R> {
     /// What the artifact's header says about it.
     pub fn header(&self) -> &'a PayloadHeader {
         self.header
+    }
+
+    /// Where the payload's member lies in the artifact, and how it is compressed.
+    pub fn stored(&self) -> Stored {
+        self.stored
     }
 
     /// The next file; `None` when the payload is at its end, and whole. What is left of the file before is read and checked.
@@ -63,6 +81,11 @@ impl<'a, R: Read> Payload<'a, R> {
             return Ok(None);
         };
         check_file_name(&member.name)?;
+        if !self.header.files.is_empty() && !self.header.files.contains(&member.name) {
+            return Err(Error::Unlisted {
+                name: format!("headers/{:04}/files: {}", self.index, member.name),
+            });
+        }
         let path = format!("data/{:04}/{}", self.index, member.name);
         let (expected, augmented) = self.meet(&path)?;
         let name = member.name.clone();

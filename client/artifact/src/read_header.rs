@@ -3,12 +3,12 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use crate::{
     archive::{Archive, Member},
-    compression::{Compression, Decoder},
+    decoder::Decoder,
     header::{check_script_name, Header, PayloadHeader, Script},
     json::{self, HeaderInfo},
     manifest::{compare, Manifest},
     reader::read_member,
-    Error, Hasher, Limits,
+    Compression, Error, Hasher, Limits,
 };
 
 /// Reads the member `header.tar*` (or `header-augment.tar*`, as `stem` says) that `outer` stands at.

@@ -3,13 +3,13 @@ use std::io::{BufReader, Read};
 
 use crate::{
     archive::{Archive, Member},
-    compression::{Compression, Decoder},
-    header::Header,
+    decoder::Decoder,
+    header::{check_file_name, Header},
     json,
     manifest::{compare, Manifest},
-    payload::Payload,
+    payload::{Payload, Stored},
     read_header::read_header,
-    Checksum, Error, Limits, Signature,
+    Checksum, Compression, Error, Limits, Signature,
 };
 
 const BUFFER: usize = 64 << 10;
@@ -129,10 +129,11 @@ impl<R: Read> Reader<R> {
         let stem = format!("data/{index:04}.tar");
         let member = expect(&mut self.outer, &stem, |name| name.starts_with(&stem))?;
         let compression = Compression::of_member(&member.name, &stem)?;
+        let stored = Stored { compression, offset: self.outer.total(), size: member.size };
         let files = Decoder::new(compression, &mut self.outer, &member.name, &self.state.limits)?;
         self.state.files.push(Vec::new());
         self.state.open = Some(member.name.clone());
-        Ok(Some(Payload::new(index, header, Archive::new(files, &member.name), &mut self.state)))
+        Ok(Some(Payload::new(index, header, stored, Archive::new(files, &member.name), &mut self.state)))
     }
 
     /// Every manifest entry was met, and the archive ended properly. Has to be called (and be `Ok`) before anything is believed.
@@ -167,12 +168,13 @@ impl<R: Read> Reader<R> {
 /// No manifest may list what cannot be in the artifact: that is known before the first payload byte.
 fn check_names(manifest: &Manifest, payloads: usize) -> Result<(), Error> {
     for name in manifest.names().filter(|name| !manifest.is_met(name)) {
-        let fits = || {
-            let (number, file) = name.strip_prefix("data/")?.split_once('/')?;
-            let index: usize = number.parse().ok()?;
-            (number.len() == 4 && index < payloads && crate::check_file_name(file).is_ok()).then_some(())
-        };
-        fits().ok_or_else(|| Error::Missing { name: name.to_owned() })?;
+        let parts = name.strip_prefix("data/").and_then(|rest| rest.split_once('/'));
+        match parts.and_then(|(number, file)| Some((number, number.parse::<usize>().ok()?, file))) {
+            Some((number, index, file)) if number == format!("{index:04}") && index < payloads => {
+                check_file_name(file)?
+            }
+            _ => return Err(Error::Missing { name: name.to_owned() }),
+        }
     }
     Ok(())
 }

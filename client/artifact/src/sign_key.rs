@@ -54,27 +54,18 @@ impl SignKey {
     }
 
     /// `curve` is what a PKCS#8 envelope says; without one the key has to name it.
-    fn sec1(sec1: &[u8], curve: Option<&[u8]>) -> Result<Self, Error> {
-        let (private, named, public) =
-            split_sec1(sec1).ok_or_else(|| key_error("the DER of the EC key is malformed".to_owned()))?;
-        if named.or(curve) != Some(OID_P256) {
+    fn sec1(der: &[u8], curve: Option<&[u8]>) -> Result<Self, Error> {
+        let sec1 =
+            Sec1::parse(der).ok_or_else(|| key_error("the DER of the EC key is malformed".to_owned()))?;
+        if sec1.curve.or(curve) != Some(OID_P256) {
             return Err(Error::KeyUnsupported { found: "an EC key of another curve than P-256".to_owned() });
         }
-        let public = public.ok_or_else(|| {
-            key_error(
-                "the EC key lacks its public half; `openssl ec` adds it: openssl ec -in KEY -out NEW"
-                    .to_owned(),
-            )
-        })?;
-        let random = SystemRandom::new();
-        EcdsaKeyPair::from_private_key_and_public_key(
-            &ECDSA_P256_SHA256_FIXED_SIGNING,
-            &private,
-            public,
-            &random,
-        )
-        .map(|pair| Self(Pair::Ecdsa(pair)))
-        .map_err(|error| key_error(format!("the EC key is refused: {error}")))
+        let lacks = "the EC key lacks its public half; `openssl ec -in KEY -out NEW` adds it";
+        let public = sec1.public.ok_or_else(|| key_error(lacks.to_owned()))?;
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        EcdsaKeyPair::from_private_key_and_public_key(algorithm, &sec1.private, public, &SystemRandom::new())
+            .map(|pair| Self(Pair::Ecdsa(pair)))
+            .map_err(|error| key_error(format!("the EC key is refused: {error}")))
     }
 
     fn pkcs8(pkcs8: &[u8]) -> Result<Self, Error> {
@@ -115,14 +106,22 @@ fn split_pkcs8(mut pkcs8: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((algorithm, der::take(&mut inner, OCTET_STRING)?))
 }
 
-/// The private number as 32 bytes, the curve and the public point, of an `ECPrivateKey`.
-fn split_sec1(mut sec1: &[u8]) -> Option<([u8; 32], Option<&[u8]>, Option<&[u8]>)> {
-    let mut inner = der::take(&mut sec1, SEQUENCE)?;
-    der::take(&mut inner, INTEGER)?;
-    let number = der::take(&mut inner, OCTET_STRING)?;
-    let mut private = [0; 32];
-    private.get_mut(32usize.checked_sub(number.len())?..)?.copy_from_slice(number);
-    let curve = der::take(&mut inner, 0xa0).and_then(|mut value| der::take(&mut value, OID));
-    let public = der::take(&mut inner, 0xa1).and_then(|mut value| der::take(&mut value, BIT_STRING));
-    Some((private, curve, public.and_then(|bits| bits.strip_prefix(&[0]))))
+/// An `ECPrivateKey`: the private number as 32 bytes, the curve and the public point.
+struct Sec1<'a> {
+    private: [u8; 32],
+    curve: Option<&'a [u8]>,
+    public: Option<&'a [u8]>,
+}
+
+impl<'a> Sec1<'a> {
+    fn parse(mut der: &'a [u8]) -> Option<Self> {
+        let mut inner = der::take(&mut der, SEQUENCE)?;
+        der::take(&mut inner, INTEGER)?;
+        let number = der::take(&mut inner, OCTET_STRING)?;
+        let mut private = [0; 32];
+        private.get_mut(32usize.checked_sub(number.len())?..)?.copy_from_slice(number);
+        let curve = der::take(&mut inner, 0xa0).and_then(|mut value| der::take(&mut value, OID));
+        let public = der::take(&mut inner, 0xa1).and_then(|mut value| der::take(&mut value, BIT_STRING));
+        Some(Self { private, curve, public: public.and_then(|bits| bits.strip_prefix(&[0])) })
+    }
 }

@@ -1,7 +1,8 @@
 //! The command line.
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use crate::gen::Gen;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Makes, reads, signs and changes .mender artifacts.
 #[derive(Parser)]
@@ -18,11 +19,32 @@ pub struct Cli {
 pub enum Command {
     /// Write an artifact.
     #[command(subcommand)]
-    Write(Write),
+    Write(Box<Write>),
     /// Print what an artifact says about itself, and check it.
     Read(Read),
     /// Check an artifact: structure, checksums, signature.
     Validate(Read),
+    /// Sign an artifact.
+    Sign(Sign),
+    /// Change an artifact, or the root file systems of a disk image.
+    Modify(Box<Modify>),
+    /// Copy a file into or out of the file system in an artifact or a disk image.
+    Cp(Cp),
+    /// Print a file of the file system in an artifact or a disk image.
+    Cat(Cat),
+    /// Install a file, or make a folder, in the file system in an artifact or a disk image.
+    Install(Install),
+    /// Remove a file from the file system in an artifact or a disk image.
+    Rm(Rm),
+    /// Unpack an artifact, and print the command that makes it again.
+    Dump(Dump),
+    /// Write an artifact for one of the standard update modules.
+    #[command(subcommand)]
+    Gen(Box<Gen>),
+    /// Print the completions for a shell.
+    Completions { shell: clap_complete::Shell },
+    /// Print the man page; with a folder, write those of all commands into it.
+    Man { folder: Option<PathBuf> },
 }
 
 #[derive(Subcommand)]
@@ -184,12 +206,49 @@ pub struct Facts {
     pub clears_provides: Vec<String>,
 }
 
+impl Facts {
+    /// Do the flags say nothing?
+    pub fn is_empty(&self) -> bool {
+        let Self {
+            artifact_name_depends,
+            provides_group,
+            depends_groups,
+            depends,
+            provides,
+            clears_provides,
+        } = self;
+        let lists = [artifact_name_depends, depends_groups, clears_provides];
+        let pairs = [depends, provides];
+        provides_group.is_none()
+            && lists.iter().all(|list| list.is_empty())
+            && pairs.iter().all(|list| list.is_empty())
+    }
+}
+
 /// What an artifact is signed with.
 #[derive(Args)]
 pub struct SigningKey {
-    /// The private key (PEM) to sign with.
+    /// The private key (PEM: PKCS#1, SEC1 or PKCS#8) to sign with: RSA, ECDSA P-256, or Ed25519, which only rota reads.
     #[arg(short, long)]
     pub key: Option<PathBuf>,
+    /// The private key on a token, as a PKCS#11 URI (RFC 7512).
+    #[arg(long, value_name = "URI", conflicts_with = "key")]
+    pub key_pkcs11: Option<String>,
+    /// A shell command that signs: it gets the manifest on its standard input and gives the signature on its standard
+    /// output, as bytes or as base64. For RSA that is PKCS#1 v1.5 over SHA-256, for ECDSA either R and S or DER.
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["key", "key_pkcs11"])]
+    pub sign_command: Option<String>,
+    /// What --sign-command gets: the manifest, or the 32 bytes of its SHA-256 digest.
+    #[arg(long, value_enum, default_value_t = SignInput::Manifest, requires = "sign_command")]
+    pub sign_input: SignInput,
+    #[command(flatten)]
+    pub services: Services,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum SignInput {
+    Manifest,
+    Digest,
 }
 
 /// What a signature is verified with.
@@ -198,6 +257,24 @@ pub struct VerificationKeys {
     /// A public key (PEM) to verify the signature with. Can be repeated.
     #[arg(short, long)]
     pub key: Vec<PathBuf>,
+    /// A public key on a token, as a PKCS#11 URI (RFC 7512).
+    #[arg(long, value_name = "URI")]
+    pub key_pkcs11: Option<String>,
+    #[command(flatten)]
+    pub services: Services,
+}
+
+/// Key services that mender-artifact knows; here --sign-command speaks to them.
+#[derive(Args)]
+pub struct Services {
+    #[arg(long, hide = true)]
+    pub gcp_kms_key: Option<String>,
+    #[arg(long, hide = true)]
+    pub azure_key: Option<String>,
+    #[arg(long, hide = true)]
+    pub vault_transit_key: Option<String>,
+    #[arg(long, hide = true)]
+    pub keyfactor_signserver_worker: Option<String>,
 }
 
 #[derive(Args)]
@@ -209,6 +286,142 @@ pub struct Read {
     /// Show no progress.
     #[arg(long)]
     pub no_progress: bool,
+}
+
+#[derive(Args)]
+pub struct Sign {
+    /// The artifact.
+    pub artifact: PathBuf,
+    /// Where to write the signed artifact; it replaces the artifact unless given.
+    #[arg(short, long)]
+    pub output_path: Option<PathBuf>,
+    /// Replace the signature of an artifact that is signed already.
+    #[arg(short, long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub key: SigningKey,
+}
+
+/// How an artifact that was changed is written.
+#[derive(Args)]
+pub struct Rewrite {
+    #[command(flatten)]
+    pub key: SigningKey,
+    /// The compression; that of the artifact unless given.
+    #[arg(long)]
+    pub compression: Option<String>,
+    /// The folder for temporary files; the artifact's folder unless given.
+    #[arg(long)]
+    pub tmp: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub struct Modify {
+    /// The artifact, or a disk image.
+    pub file: PathBuf,
+    /// The artifact's new name.
+    #[arg(short = 'n', long, alias = "name")]
+    pub artifact_name: Option<String>,
+    #[command(flatten)]
+    pub facts: Facts,
+    /// A glob to take off what the payload clears. Can be repeated.
+    #[arg(long)]
+    pub delete_clears_provides: Vec<String>,
+    /// New meta-data.
+    #[arg(short, long)]
+    pub meta_data: Option<PathBuf>,
+    /// The server's address, for the client's configuration in the image.
+    #[arg(short = 'u', long)]
+    pub server_uri: Option<String>,
+    /// The server's certificate, for the image.
+    #[arg(short = 'c', long)]
+    pub server_cert: Option<PathBuf>,
+    /// The key that the client verifies artifacts with, for the image.
+    #[arg(short = 'v', long)]
+    pub verification_key: Option<PathBuf>,
+    /// A file with the tenant token, for the image.
+    #[arg(short = 't', long)]
+    pub tenant_token: Option<PathBuf>,
+    #[command(flatten)]
+    pub rewrite: Rewrite,
+}
+
+impl Modify {
+    /// Do the flags change the client's configuration in the image?
+    pub fn configures(&self) -> bool {
+        let Self { server_uri, server_cert, verification_key, tenant_token, .. } = self;
+        server_uri.is_some() || server_cert.is_some() || verification_key.is_some() || tenant_token.is_some()
+    }
+}
+
+#[derive(Args)]
+pub struct Cp {
+    /// FILE, IMAGE:PATH, or `-` for the standard input.
+    pub source: String,
+    /// FILE, IMAGE:PATH, or `-` for the standard output.
+    pub destination: String,
+    #[command(flatten)]
+    pub rewrite: Rewrite,
+}
+
+#[derive(Args)]
+pub struct Cat {
+    /// IMAGE:PATH.
+    pub file: String,
+}
+
+#[derive(Args)]
+pub struct Install {
+    /// Make a folder.
+    #[arg(short, long)]
+    pub directory: bool,
+    /// Permissions, octal.
+    #[arg(short, long, value_parser = octal)]
+    pub mode: Option<u32>,
+    /// [FILE] IMAGE:PATH.
+    #[arg(required = true, num_args = 1..=2)]
+    pub paths: Vec<String>,
+    #[command(flatten)]
+    pub rewrite: Rewrite,
+}
+
+#[derive(Args)]
+pub struct Rm {
+    /// Remove folders with what is in them.
+    #[arg(short, long)]
+    pub recursive: bool,
+    /// IMAGE:PATH.
+    pub path: String,
+    #[command(flatten)]
+    pub rewrite: Rewrite,
+}
+
+#[derive(Args)]
+pub struct Dump {
+    /// The artifact.
+    pub artifact: PathBuf,
+    /// The folder for the files of the first payload.
+    #[arg(long)]
+    pub files: Option<PathBuf>,
+    /// The folder for the meta-data of the first payload.
+    #[arg(long)]
+    pub meta_data: Option<PathBuf>,
+    /// The folder for the state scripts.
+    #[arg(long)]
+    pub scripts: Option<PathBuf>,
+    /// Print the command line that writes the artifact from what was dumped.
+    #[arg(long)]
+    pub print_cmdline: bool,
+    /// The same with a null character after each argument.
+    #[arg(long, conflicts_with = "print_cmdline")]
+    pub print0_cmdline: bool,
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o7777 => Ok(mode),
+        _ => Err("expected octal permissions".to_owned()),
+    }
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {

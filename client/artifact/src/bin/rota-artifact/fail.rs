@@ -11,6 +11,8 @@ pub const VERSION: u8 = 2;
 pub const CREATE: u8 = 3;
 /// An artifact cannot be opened, or is not valid.
 pub const INVALID: u8 = 4;
+/// Something that artifacts can have, but this program does not do.
+pub const FEATURE: u8 = 6;
 /// The system, or a program that is needed, failed.
 pub const SYSTEM: u8 = 7;
 

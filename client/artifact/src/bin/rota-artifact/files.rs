@@ -1,14 +1,15 @@
 //! Inputs, spools and outputs.
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Read, Seek, Write},
+    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
+    process::Stdio,
     time::UNIX_EPOCH,
 };
 
-use rota_artifact::{Input, Spool};
-use tempfile::NamedTempFile;
+use rota_artifact::Input;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::{
     fail::{During, Fail, ARGUMENTS, CREATE, INVALID},
@@ -51,39 +52,65 @@ pub fn input<'a>(path: &Path, temporary: &Path, progress: &'a Progress) -> Resul
     if metadata.is_dir() {
         return Err(Fail::new(ARGUMENTS, format_args!("{act}: it is a folder")));
     }
-    let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let modified = modified.map_or(0, |time| time.as_secs()).min(source_date_epoch().unwrap_or(u64::MAX));
+    let modified =
+        metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    // Rounded, as Go's tar writer does.
+    let modified = modified.as_secs() + u64::from(modified.subsec_millis() >= 500);
+    let modified = modified.min(source_date_epoch().unwrap_or(u64::MAX));
     if !metadata.is_file() && !metadata.file_type().is_block_device() {
-        let mut kept = spool_file(temporary).during(CREATE, "cannot make a temporary file")?;
+        let mut kept = spool_file(temporary)?;
         io::copy(&mut file, &mut kept).during(ARGUMENTS, &act)?;
         file = kept;
     }
-    let size = file.seek(io::SeekFrom::End(0)).during(ARGUMENTS, &act)?;
+    let input = input_file(&name, file, progress).during(ARGUMENTS, &act)?;
+    Ok(Input { mode: metadata.permissions().mode() & 0o777, modified, ..input })
+}
+
+/// A payload file with the content of an open file.
+pub fn input_file<'a>(name: &str, mut file: File, progress: &'a Progress) -> io::Result<Input<'a>> {
+    let size = file.seek(SeekFrom::End(0))?;
     progress.expect(size);
-    let mode = metadata.permissions().mode() & 0o777;
     let open = move || -> io::Result<Box<dyn Read + 'a>> {
         let mut file = file.try_clone()?;
         file.rewind()?;
         Ok(Box::new(progress.watch(file)))
     };
-    Ok(Input { name, size, mode, modified, open: Box::new(open) })
-}
-
-/// A payload file with this content.
-pub fn input_bytes<'a>(name: &str, bytes: Vec<u8>) -> Input<'a> {
-    let size = bytes.len() as u64;
     let modified = source_date_epoch().unwrap_or(0);
-    let open = move || -> io::Result<Box<dyn Read + 'a>> { Ok(Box::new(io::Cursor::new(bytes.clone()))) };
-    Input { name: name.to_owned(), size, mode: 0o644, modified, open: Box::new(open) }
+    Ok(Input { name: name.to_owned(), size, mode: 0o644, modified, open: Box::new(open) })
 }
 
 /// A temporary file without name.
-pub fn spool(folder: &Path) -> io::Result<Box<dyn Spool>> {
-    Ok(Box::new(spool_file(folder)?))
+pub fn spool_file(folder: &Path) -> Result<File, Fail> {
+    tempfile::tempfile_in(folder)
+        .during(CREATE, format_args!("cannot make a temporary file in {}", folder.display()))
 }
 
-fn spool_file(folder: &Path) -> io::Result<File> {
-    tempfile::tempfile_in(folder)
+/// A temporary folder, which is removed in the end.
+pub fn temporary_folder(folder: &Path) -> Result<TempDir, Fail> {
+    let made = tempfile::Builder::new().prefix(".rota-artifact-").tempdir_in(folder);
+    made.during(CREATE, format_args!("cannot make a temporary folder in {}", folder.display()))
+}
+
+/// Copies, and leaves holes where there are only zeros: images are mostly empty.
+pub fn copy_sparse(source: &mut dyn Read, target: &mut File) -> io::Result<u64> {
+    let mut buffer = vec![0; 64 << 10];
+    let mut size = 0;
+    loop {
+        let count = match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if buffer[..count].iter().all(|byte| *byte == 0) {
+            target.seek(SeekFrom::Current(count as i64))?;
+        } else {
+            target.write_all(&buffer[..count])?;
+        }
+        size += count as u64;
+    }
+    target.set_len(size)?;
+    Ok(size)
 }
 
 /// A file that appears under its name only when it is whole, or the standard output.
@@ -116,6 +143,17 @@ impl Output {
         match &mut self.target {
             Target::Stdout(out) => out,
             Target::File(out) => out,
+        }
+    }
+
+    /// The same for a program to write to.
+    pub fn stdio(&self) -> Result<Stdio, Fail> {
+        match &self.target {
+            Target::Stdout(_) => Ok(Stdio::inherit()),
+            Target::File(out) => {
+                let file = out.get_ref().as_file().try_clone();
+                Ok(file.during(CREATE, format_args!("cannot create {}", self.path.display()))?.into())
+            }
         }
     }
 

@@ -1,29 +1,113 @@
-//! Keys from the command line.
-use rota_artifact::{SignKey, Signer, VerifyKey};
+//! Keys from the command line: files, tokens, and commands that sign.
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread,
+};
+
+use base64::{engine::general_purpose::STANDARD, Engine as _};
+use rota_artifact::{ecdsa_der_to_raw, Checksum, Error, KeyKind, SignKey, Signer, VerifyKey};
 
 use crate::{
-    cli::{SigningKey, VerificationKeys},
-    fail::{During, Fail, ARGUMENTS},
-    files,
+    cli::{Services, SignInput, SigningKey, VerificationKeys},
+    fail::{During, Fail, ARGUMENTS, FEATURE},
+    files, pkcs11,
 };
 
 /// What to sign with, if anything.
 pub fn signer(arguments: &SigningKey) -> Result<Option<Box<dyn Signer>>, Fail> {
+    refuse(&arguments.services)?;
+    if let Some(uri) = &arguments.key_pkcs11 {
+        return Ok(Some(Box::new(pkcs11::Key::open(uri)?)));
+    }
+    if let Some(command) = &arguments.sign_command {
+        return Ok(Some(Box::new(SignCommand { command: command.clone(), input: arguments.sign_input })));
+    }
     let Some(path) = &arguments.key else { return Ok(None) };
     let key = SignKey::from_pem(&files::read(path)?).during(ARGUMENTS, path.display())?;
+    if key.verify_key().kind() == KeyKind::Ed25519 {
+        eprintln!(
+            "warning: signatures by Ed25519 are rota's own; Mender's clients and tools refuse the artifact"
+        );
+    }
     Ok(Some(Box::new(key)))
 }
 
 /// The keys to verify with; a private key stands for its public half.
 pub fn verify_keys(arguments: &VerificationKeys) -> Result<Vec<VerifyKey>, Fail> {
-    arguments
-        .key
-        .iter()
-        .map(|path| verify_key(&files::read(path)?).during(ARGUMENTS, path.display()))
-        .collect()
+    refuse(&arguments.services)?;
+    let of_file = |path: &PathBuf| verify_key(&files::read(path)?).during(ARGUMENTS, path.display());
+    let mut keys: Vec<VerifyKey> = arguments.key.iter().map(of_file).collect::<Result<_, Fail>>()?;
+    if let Some(uri) = &arguments.key_pkcs11 {
+        keys.push(pkcs11::Key::open_public(uri)?);
+    }
+    Ok(keys)
 }
 
-fn verify_key(pem: &[u8]) -> Result<VerifyKey, rota_artifact::Error> {
+fn verify_key(pem: &[u8]) -> Result<VerifyKey, Error> {
     VerifyKey::from_pem(pem)
         .or_else(|error| SignKey::from_pem(pem).map(|key| key.verify_key()).map_err(|_| error))
+}
+
+/// The key services that `mender-artifact` has built in are reached through a command here.
+fn refuse(services: &Services) -> Result<(), Fail> {
+    let flags = [
+        (
+            "--gcp-kms-key",
+            &services.gcp_kms_key,
+            "gcloud kms asymmetric-sign … --input-file - --signature-file -",
+        ),
+        ("--azure-key", &services.azure_key, "az keyvault key sign … --digest …"),
+        (
+            "--vault-transit-key",
+            &services.vault_transit_key,
+            "vault write -field=signature transit/sign/… input=…",
+        ),
+        ("--keyfactor-signserver-worker", &services.keyfactor_signserver_worker, "signclient signdocument …"),
+    ];
+    match flags.iter().find(|(_, value, _)| value.is_some()) {
+        Some((flag, _, command)) => {
+            let message = format!("{flag} is not built in; use --sign-command, for example with `{command}`, and the public key as a file to verify");
+            Err(Fail::new(FEATURE, message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A shell command that signs.
+struct SignCommand {
+    command: String,
+    input: SignInput,
+}
+
+impl Signer for SignCommand {
+    fn sign(&self, manifest: &[u8]) -> Result<Vec<u8>, Error> {
+        let failed = |reason: String| Error::Signing { reason: format!("`{}`: {reason}", self.command) };
+        let input = match self.input {
+            SignInput::Manifest => manifest.to_vec(),
+            SignInput::Digest => Checksum::of(manifest).0.to_vec(),
+        };
+        let mut child = Command::new("sh")
+            .args(["-c", &self.command])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(error.to_string()))?;
+        let stdin = child.stdin.take();
+        // A command may end without reading its input; whether that is wrong is for its exit code to say.
+        let feeder = thread::spawn(move || stdin.map(|mut stdin| stdin.write_all(&input)));
+        let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
+        let _ = feeder.join();
+        if !output.status.success() {
+            return Err(failed(format!("it ended with {}", output.status)));
+        }
+        if output.stdout.is_empty() {
+            return Err(failed("it gave no signature".to_owned()));
+        }
+        let text: Vec<u8> =
+            output.stdout.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        let signature = STANDARD.decode(text).unwrap_or(output.stdout);
+        Ok(ecdsa_der_to_raw(&signature).unwrap_or(signature))
+    }
 }

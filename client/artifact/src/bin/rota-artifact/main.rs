@@ -2,20 +2,31 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod dump;
 mod fail;
 mod files;
+mod gen;
 mod gzip;
+mod image;
 mod keys;
+mod modify;
+mod original;
+mod pkcs11;
 mod progress;
 mod read;
+mod sign;
+mod snapshot;
 mod write;
 
-use std::{ffi::OsString, path::Path, process::ExitCode};
+use std::{ffi::OsString, io, path::Path, process::ExitCode};
 
-use clap::{error::ErrorKind, Parser};
+use clap::{error::ErrorKind, CommandFactory, Parser};
 
 use cli::{Cli, Command};
-use fail::Fail;
+use fail::{During, Fail, CREATE};
+use read::Style;
+
+const NAME: &str = "rota-artifact";
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
@@ -32,20 +43,42 @@ fn main() -> ExitCode {
             return ExitCode::from(if asked { 0 } else { fail::ARGUMENTS });
         }
     };
-    match run(cli, as_mender) {
+    let style = Style { json: cli.json, as_mender };
+    match run(cli.command, &style) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Fail { code, message }) => {
-            eprintln!("{}: {message}", if as_mender { "mender-artifact" } else { "rota-artifact" });
+            eprintln!("{}: {message}", if as_mender { "mender-artifact" } else { NAME });
             ExitCode::from(code)
         }
     }
 }
 
-fn run(cli: Cli, as_mender: bool) -> Result<(), Fail> {
-    let style = read::Style { json: cli.json, as_mender };
-    match cli.command {
-        Command::Write(what) => write::run(what, &style),
-        Command::Read(arguments) => read::read(&arguments, &style),
-        Command::Validate(arguments) => read::validate(&arguments, &style),
+fn run(command: Command, style: &Style) -> Result<(), Fail> {
+    match command {
+        Command::Write(what) => write::run(&what, style),
+        Command::Read(arguments) => read::read(&arguments, style),
+        Command::Validate(arguments) => read::validate(&arguments, style),
+        Command::Sign(arguments) => sign::run(&arguments, style),
+        Command::Modify(arguments) => modify::run(&arguments, style),
+        Command::Cp(arguments) => image::cp(&arguments, style),
+        Command::Cat(arguments) => image::cat(&arguments),
+        Command::Install(arguments) => image::install(&arguments, style),
+        Command::Rm(arguments) => image::rm(&arguments, style),
+        Command::Dump(arguments) => dump::run(&arguments, style),
+        Command::Gen(what) => gen::run(&what, style),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut io::stdout());
+            Ok(())
+        }
+        Command::Man { folder } => man(folder.as_deref()),
     }
+}
+
+/// The man page on the standard output, or those of all commands in a folder.
+fn man(folder: Option<&Path>) -> Result<(), Fail> {
+    match folder {
+        None => clap_mangen::Man::new(Cli::command()).render(&mut io::stdout()),
+        Some(folder) => clap_mangen::generate_to(Cli::command(), folder),
+    }
+    .during(CREATE, "cannot write the man page")
 }

@@ -20,10 +20,10 @@ pub struct Style {
 }
 
 impl Style {
-    /// Reports an artifact that was written.
-    pub fn written(&self, path: &Path, summary: &Summary) {
-        if self.json && path != Path::new("-") {
-            println!("{}", json!({"written": path, "bytes": summary.bytes}));
+    /// Reports in JSON what was done; as text, success is silent. `output` is what was written.
+    pub fn done(&self, output: &Path, facts: impl FnOnce() -> Value) {
+        if self.json && output != Path::new("-") {
+            println!("{}", facts());
         }
     }
 }

@@ -10,6 +10,8 @@ use rota_artifact::{
     Writer,
 };
 
+use serde_json::json;
+
 use crate::{
     cli::{BootstrapArtifact, Common, Facts, ModuleImage, RootfsImage, Software, Write},
     fail::{During, Fail, ARGUMENTS, CREATE, VERSION},
@@ -17,22 +19,27 @@ use crate::{
     gzip, keys,
     progress::Progress,
     read::Style,
+    snapshot,
 };
 
 const ROOTFS_IMAGE: &str = "rootfs-image";
 
-pub fn run(what: Write, style: &Style) -> Result<(), Fail> {
+pub fn run(what: &Write, style: &Style) -> Result<(), Fail> {
     match what {
-        Write::RootfsImage(arguments) => rootfs_image(&arguments, style),
-        Write::ModuleImage(arguments) => module_image(&arguments, style),
-        Write::BootstrapArtifact(arguments) => bootstrap_artifact(&arguments, style),
+        Write::RootfsImage(arguments) => rootfs_image(arguments, style),
+        Write::ModuleImage(arguments) => module_image(arguments, style),
+        Write::BootstrapArtifact(arguments) => bootstrap_artifact(arguments, style),
     }
 }
 
 fn rootfs_image(arguments: &RootfsImage, style: &Style) -> Result<(), Fail> {
     let RootfsImage { common, software, .. } = arguments;
     let progress = Progress::new("Writing", common.no_progress);
-    let image = files::input(Path::new(&arguments.file), temporary(common), &progress)?;
+    let image = if arguments.file.starts_with("ssh://") {
+        snapshot::input(&arguments.file, &arguments.ssh_args, temporary(common), &progress)?
+    } else {
+        files::input(Path::new(&arguments.file), temporary(common), &progress)?
+    };
     let filesystem = software.software_filesystem.as_deref().unwrap_or(ROOTFS_IMAGE);
     let name = software.software_name.as_deref().filter(|name| !name.is_empty());
     let prefix = name.map_or_else(|| filesystem.to_owned(), |name| format!("{filesystem}.{name}"));
@@ -67,8 +74,8 @@ fn module_image(arguments: &ModuleImage, style: &Style) -> Result<(), Fail> {
         ..PayloadHeader::default()
     };
     let filesystem = software.software_filesystem.as_deref().unwrap_or(ROOTFS_IMAGE);
-    let name = software.software_name.as_deref().unwrap_or(&arguments.payload_type);
-    let prefix = if name.is_empty() { filesystem.to_owned() } else { format!("{filesystem}.{name}") };
+    let name = software.software_name.as_deref().filter(|name| !name.is_empty());
+    let prefix = format!("{filesystem}.{}", name.unwrap_or(&arguments.payload_type));
     add_facts(&mut payload, &prefix, vec![format!("{prefix}.*")], software, common);
 
     let header = header(common, scripts(&arguments.script)?, payload);
@@ -119,7 +126,7 @@ fn add_facts(
     payload.provides.extend(provides.iter().cloned());
     payload.depends = depends_map(depends);
     let defaults = if software.no_default_clears_provides { Vec::new() } else { clears };
-    let clears: Vec<String> = defaults.into_iter().chain(clears_provides.iter().cloned()).collect();
+    let clears: Vec<String> = clears_provides.iter().cloned().chain(defaults).collect();
     payload.clears = (!clears.is_empty()).then_some(clears);
 }
 
@@ -197,7 +204,7 @@ fn write(draft: &Draft, common: &Common, style: &Style) -> Result<(), Fail> {
     let writer = Writer {
         compression: compression(&common.compression)?,
         encoder: &gzip::encoder,
-        spool: &|| files::spool(temporary(common)),
+        spool: &|| Ok(Box::new(tempfile::tempfile_in(temporary(common))?)),
         signer: signer.as_deref(),
         modified: files::source_date_epoch().unwrap_or(0),
     };
@@ -206,7 +213,7 @@ fn write(draft: &Draft, common: &Common, style: &Style) -> Result<(), Fail> {
     let summary = writer.write(draft, output.writer()).during(CREATE, act)?;
     check_size(summary.bytes, common)?;
     output.finish()?;
-    style.written(&common.output_path, &summary);
+    style.done(&common.output_path, || json!({"written": common.output_path, "bytes": summary.bytes}));
     Ok(())
 }
 
