@@ -27,8 +27,12 @@ class Texts(unittest.TestCase):
         self.assertEqual(derive.fw_env(board("qemux86-64")), "")
 
     def test_uboot_config(self):
-        self.assertIn("CONFIG_ENV_ADDR_REDUND=0x4040000\n", derive.uboot_config(board("qemuarm64")))
-        self.assertIn("CONFIG_ENV_OFFSET_REDUND=0x600000\n", derive.uboot_config(board("beaglebone-yocto")))
+        flash, card = derive.uboot_config(board("qemuarm64")), derive.uboot_config(board("beaglebone-yocto"))
+        for line in ("CONFIG_ENV_IS_IN_FLASH=y", "CONFIG_ENV_ADDR_REDUND=0x4040000", "CONFIG_ENV_SECT_SIZE=0x40000"):
+            self.assertIn(line + "\n", flash)
+        for line in ("# CONFIG_ENV_IS_IN_FAT is not set", "CONFIG_ENV_IS_IN_MMC=y", "CONFIG_ENV_OFFSET_REDUND=0x600000",
+                     "CONFIG_SYS_MMC_ENV_DEV=0"):
+            self.assertIn(line + "\n", card)
         self.assertEqual(derive.uboot_config(board("raspberrypi5")), "")
 
     def test_boot_scripts(self):

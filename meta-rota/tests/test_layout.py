@@ -133,6 +133,8 @@ class Refusing(unittest.TestCase):
         self.refuses(UBOOT.replace('["1MiB", "2MiB"]', '["1MiB", 1081344]'), "the other copy")
         self.refuses(UBOOT.replace('"2MiB"', "2097153"), "does not fill blocks of 512 bytes")
         self.refuses(UBOOT.replace("offsets", 'device = "/dev/mtd0"\noffsets'), "erase")
+        self.refuses(UBOOT.replace('"mmc 0"', '"nvme 0"'), "use files, or flash")
+        self.refuses(UBOOT.replace('"mmc 0"', '"mmc"'), 'for example "mmc 0"')
         self.refuses(UBOOT.replace('"uboot"', '"grub"'), "environment of grub is told by folder")
         self.refuses(GRUB.replace('[environment]\nfolder = "/boot/efi/grub-mender-grubenv"', ""), "there is none")
 

@@ -104,16 +104,21 @@ def fw_env(layout):
 
 
 def uboot_config(layout):
-    """Where U-Boot finds its environment, as lines for its configuration; empty when that is no raw place."""
+    """Where U-Boot finds its environment, as lines for its configuration; empty when that is no raw place. Options that
+    changed their names are there with both: each U-Boot knows one."""
     environment = layout.environment
     if not environment.offsets:
         return ""
+    place = "FLASH" if environment.is_mtd else "MMC"
     key = "ADDR" if environment.is_mtd else "OFFSET"
-    lines = ["CONFIG_ENV_SIZE=0x%x" % environment.size]
-    lines.append("CONFIG_ENV_%s=0x%x" % (key, environment.offsets[0]))
-    lines.append("CONFIG_ENV_%s_REDUND=0x%x" % (key, environment.offsets[1]))
-    if environment.erase:
+    lines = ["# CONFIG_ENV_IS_IN_%s is not set" % other for other in ("EXT4", "FAT", "FLASH", "MMC") if other != place]
+    lines += ["# CONFIG_ENV_IS_NOWHERE is not set", "CONFIG_ENV_IS_IN_%s=y" % place, "CONFIG_ENV_SIZE=0x%x" % environment.size,
+              "CONFIG_ENV_%s=0x%x" % (key, environment.offsets[0]), "CONFIG_ENV_%s_REDUND=0x%x" % (key, environment.offsets[1])]
+    if environment.is_mtd:
         lines.append("CONFIG_ENV_SECT_SIZE=0x%x" % environment.erase)
+    else:
+        number = layout.boot.loader_disk[1]
+        lines += ["CONFIG_SYS_MMC_ENV_DEV=%s" % number, "CONFIG_ENV_MMC_DEVICE_INDEX=%s" % number]
     return "\n".join(lines) + "\n"
 
 

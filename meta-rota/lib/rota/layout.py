@@ -163,7 +163,7 @@ class Reader:
         uboot = self.choice(table, "backend", BACKENDS) == "uboot"
         boot = Boot(
             backend=table["backend"], console=console, args=" ".join(filter(None, args)),
-            kernel=self.text(table, "kernel"), initrd=self.text(table, "initrd", ""), dtb=self.text(table, "dtb", ""),
+            kernel=self.text(table, "kernel", *([""] if table["backend"] == "tryboot" else [])), initrd=self.text(table, "initrd", ""), dtb=self.text(table, "dtb", ""),
             loader_disk=self.text(table, "loader_disk", *([] if uboot else [""])).split(),
             start=self.text(table, "start", *([] if uboot else [""])), prepare=self.text(table, "prepare", ""),
         )
@@ -260,6 +260,9 @@ class Reader:
         )
         if uboot and len(environment.files or environment.offsets) != 2:
             self.refuse(table.line, "there must be two copies of the environment, so that a cut leaves one")
+        if environment.device == layout.device and layout.boot.loader_disk[0] != "mmc":
+            self.refuse(table.lines["offsets"], "U-Boot keeps a raw environment on mmc only, and its disk is %s; "
+                        "use files, or flash" % " ".join(layout.boot.loader_disk))
         self.check_environment(table, environment, layout)
         return environment
 
