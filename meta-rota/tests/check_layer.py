@@ -88,7 +88,7 @@ def check_recipe(bb, data, series, layer):
     bb.data.generate_dependencies(data, set())
     check_sources(bb, data, where)
     check_licence(data, where)
-    if series != "scarthgap" and data.getVar("FILE").startswith(layer) and data.getVar("SRC_URI").strip() and not data.getVar("S").startswith(data.getVar("UNPACKDIR")):
+    if series != "scarthgap" and not data.getVar("FILE").startswith(STUB) and data.getVar("SRC_URI").strip() and not data.getVar("S").startswith(data.getVar("UNPACKDIR")):
         problem(where, "S is %s; it must lie below UNPACKDIR" % data.getVar("S", False))
     check_files(data, where)
 

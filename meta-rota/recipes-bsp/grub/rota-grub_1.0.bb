@@ -1,5 +1,5 @@
-SUMMARY = "GRUB for A/B images: the loader, rota's boot script and the first environment"
-DESCRIPTION = "Deploys what belongs on the EFI system partition, as the folder rota-grub."
+SUMMARY = "GRUB for A/B images"
+DESCRIPTION = "The loader, rota's boot script and the first environment: what belongs on the EFI system partition."
 SECTION = "bootloaders"
 LICENSE = "MIT"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/MIT;md5=0835ade698e0bcf8506ecda2f7b4f302"
@@ -11,13 +11,16 @@ S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 
 inherit deploy nopackages rota-layout
 
+# nooelint: oelint.file.requirenotfound
 require conf/image-uefi.conf
 
 COMPATIBLE_HOST = "(x86_64|i.86|aarch64|arm).*-linux"
 
 # What the boot script uses. A product that verifies its configuration adds pgp or shim modules here.
-ROTA_GRUB_MODULES ?= "part_gpt part_msdos fat ext2 normal configfile loadenv test regexp echo linux boot serial terminal \
-    reboot halt sleep search search_label search_fs_uuid search_fs_file cat minicmd true"
+ROTA_GRUB_MODULES ?= "\
+    part_gpt part_msdos fat ext2 normal configfile loadenv test regexp echo linux boot serial terminal \
+    reboot halt sleep search search_label search_fs_uuid search_fs_file cat minicmd true \
+"
 ROTA_GRUB_TARGET:x86-64 = "x86_64-efi"
 ROTA_GRUB_TARGET:x86 = "i386-efi"
 ROTA_GRUB_TARGET:aarch64 = "arm64-efi"

@@ -1,4 +1,5 @@
 SUMMARY = "The smallest image that updates itself"
+DESCRIPTION = "The client, a kernel in each slot, and what it takes to boot."
 LICENSE = "MIT"
 
 inherit core-image rota-image

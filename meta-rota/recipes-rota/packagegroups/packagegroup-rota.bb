@@ -1,5 +1,6 @@
-SUMMARY = "What every A/B image holds: the client, its configuration, and the growing data partition"
+SUMMARY = "What every A/B image holds"
+DESCRIPTION = "The client, its configuration for the board, and the data partition that grows."
 
 inherit packagegroup
 
-RDEPENDS:${PN} = "rota virtual-rota-conf rota-grow-data"
+RDEPENDS:${PN} = "rota rota-grow-data virtual-rota-conf"

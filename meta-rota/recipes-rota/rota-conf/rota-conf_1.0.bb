@@ -30,14 +30,15 @@ def rota_toml(d):
     def text(value):
         return '"%s"' % value.replace("\\", "\\\\").replace('"', '\\"')
     lines = ["# Made by the recipe rota-conf.", "device_type = " + text(d.getVar("ROTA_DEVICE_TYPE")), ""]
-    server = {"url": d.getVar("ROTA_SERVER_URL"), "ca": d.getVar("ROTA_SERVER_CA") and "/etc/rota/server-ca.pem",
+    conf = d.getVar("sysconfdir") + "/rota"
+    server = {"url": d.getVar("ROTA_SERVER_URL"), "ca": d.getVar("ROTA_SERVER_CA") and conf + "/server-ca.pem",
               "tenant_token": d.getVar("ROTA_TENANT_TOKEN"), "poll_interval": d.getVar("ROTA_POLL_INTERVAL"),
               "inventory_interval": d.getVar("ROTA_INVENTORY_INTERVAL"), "retry_interval": d.getVar("ROTA_RETRY_INTERVAL")}
     if any(server.values()):
         lines += ["[server]"] + ["%s = %s" % (key, text(value)) for key, value in server.items() if value] + [""]
     keys = [os.path.basename(each) for each in d.getVar("ROTA_VERIFY_KEYS").split()]
     if keys:
-        lines += ["[artifact]", "verify_keys = [%s]" % ", ".join(text("/etc/rota/keys/" + key) for key in keys), ""]
+        lines += ["[artifact]", "verify_keys = [%s]" % ", ".join(text(conf + "/keys/" + key) for key in keys), ""]
     lines.append(d.getVar("ROTA_CLIENT_CONF"))
     lines += d.getVar("ROTA_CONF_EXTRA").split("\\n")
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -45,7 +46,7 @@ def rota_toml(d):
 python do_install() {
     import shutil
     dest = d.getVar("D")
-    conf = os.path.join(dest, "etc", "rota")
+    conf = dest + d.getVar("sysconfdir") + "/rota"
     bb.utils.mkdirhier(os.path.join(conf, "keys"))
     with open(os.path.join(conf, "rota.toml"), "w", encoding="utf-8") as file:
         file.write(rota_toml(d))
@@ -59,13 +60,14 @@ python do_install() {
     state = d.getVar("ROTA_DATA_MOUNT") + "/rota"
     bb.utils.mkdirhier(dest + state)
     os.chmod(dest + state, 0o700)
-    bb.utils.mkdirhier(dest + d.getVar("localstatedir") + "/lib")
-    os.symlink(state, dest + d.getVar("localstatedir") + "/lib/rota")
+    link = os.path.join(dest + d.getVar("localstatedir"), "lib", "rota")
+    bb.utils.mkdirhier(os.path.dirname(link))
+    os.symlink(state, link)
 }
 do_install[file-checksums] += "${@' '.join(each + ':True' for each in (d.getVar('ROTA_SERVER_CA') + ' ' + d.getVar('ROTA_VERIFY_KEYS')).split())}"
 do_install[vardeps] += "rota_toml"
 do_install[fakeroot] = "1"
 do_install[depends] += "virtual/fakeroot-native:do_populate_sysroot"
 
-FILES:${PN} = "${sysconfdir}/rota ${localstatedir}/lib/rota ${ROTA_DATA_MOUNT}"
+FILES:${PN} += "${ROTA_DATA_MOUNT}"
 CONFFILES:${PN} = "${sysconfdir}/rota/rota.toml"

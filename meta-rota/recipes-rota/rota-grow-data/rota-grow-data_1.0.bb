@@ -26,4 +26,4 @@ do_install() {
     fi
 }
 
-RDEPENDS:${PN} = "util-linux-sfdisk util-linux-partx e2fsprogs-resize2fs"
+RDEPENDS:${PN} = "e2fsprogs-resize2fs util-linux-partx util-linux-sfdisk"

@@ -4,6 +4,7 @@
 # ROTA_GIT_REV is the commit; rota-crates.inc of this layer must be of the same one.
 
 ROTA_SOURCE = "git"
+ROTA_TREE = "rota/"
 require rota.inc
 
 DEFAULT_PREFERENCE = "-1"
@@ -13,7 +14,6 @@ ROTA_GIT_URI ?= ""
 ROTA_GIT_REV ?= ""
 SRC_URI =+ "${@'${ROTA_GIT_URI};destsuffix=rota' if d.getVar('ROTA_GIT_URI') else ''}"
 SRCREV = "${ROTA_GIT_REV}"
-S = "${ROTA_UNPACKED}/rota/client"
 
 python () {
     if not d.getVar("ROTA_GIT_URI") or not d.getVar("ROTA_GIT_REV"):
