@@ -6,6 +6,8 @@ use tar::{EntryType, Header};
 use crate::Error;
 
 const BLOCK: u64 = 512;
+/// tar pads to records of 10 KiB, some to more.
+const PADDING_MAX: u64 = 1 << 20;
 
 /// What a tar header says about a member.
 #[derive(Clone, Debug)]
@@ -133,13 +135,14 @@ impl<R: Read> Archive<R> {
         self.read
     }
 
-    /// After the end: the source must be at its end too; only zeros may stand in between, as tar pads.
+    /// After the end: the source must be at its end too. Only zeros may stand in between, as tar pads, and not many.
     pub fn finish(&mut self) -> Result<(), Error> {
         let mut rest = [0; 4096];
+        let end = self.read + PADDING_MAX;
         loop {
             match self.read_source(&mut rest)? {
                 0 => return Ok(()),
-                count if rest[..count].iter().all(|byte| *byte == 0) => (),
+                count if self.read <= end && rest[..count].iter().all(|byte| *byte == 0) => (),
                 _ => return Err(Error::Trailing { after: self.name.clone() }),
             }
         }
