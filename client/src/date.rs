@@ -10,13 +10,19 @@ static TOLD: AtomicU64 = AtomicU64::new(0);
 
 /// An authenticated server (now, or before the last restart) said that it is `unix`.
 pub fn told(unix: u64) {
+    // What lies beyond the year 9999 is no time.
+    let unix = unix.min(253_402_300_799);
     TOLD.fetch_max(unix, Ordering::Relaxed);
+}
+
+/// The latest time that a server told.
+pub fn last_told() -> Option<u64> {
+    Some(TOLD.load(Ordering::Relaxed)).filter(|unix| *unix > 0)
 }
 
 /// The clock that counts here: the latest of the system's, the build's and what servers told.
 pub fn reading() -> clock::Reading {
-    let told = TOLD.load(Ordering::Relaxed);
-    clock::now((told > 0).then(|| UNIX_EPOCH + Duration::from_secs(told)))
+    clock::now(last_told().map(|unix| UNIX_EPOCH + Duration::from_secs(unix)))
 }
 
 /// Seconds since 1970 by [`reading`].

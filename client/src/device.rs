@@ -89,6 +89,20 @@ impl Device {
         Device { config, paths, system, layout, boot }
     }
 
+    /// What is wrong with the configuration, one sentence each.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults = self.config.faults.clone();
+        if self.config.device_type.is_none() {
+            faults.push(
+                "the device has no type, so no artifact is for it; set device_type in rota.toml".into(),
+            );
+        }
+        if self.config.urls.is_empty() {
+            faults.push("no server is configured; set server.url in rota.toml".into());
+        }
+        faults
+    }
+
     /// The slots' devices.
     pub fn layout(&self) -> Result<&Layout, String> {
         self.layout

@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
@@ -14,6 +15,11 @@ use serde_json::{json, Value};
 
 use crate::config::Paths;
 use crate::sys::disk;
+use crate::sys::process::{self, Output};
+
+/// How long an identity script may take, and how much it may print.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
+const SCRIPT_OUTPUT: usize = 64 << 10;
 
 /// What comes before the 32 bytes of an Ed25519 private key in PKCS #8, and of a public key in SPKI (RFC 8410).
 const PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
@@ -83,12 +89,18 @@ fn attributes(paths: &Paths) -> Result<String, String> {
         .find(|script| script.exists());
     let values = match script {
         Some(script) => {
-            let output =
-                Command::new(&script).output().map_err(|error| format!("{}: {error}", script.display()))?;
-            if !output.status.success() {
-                return Err(format!("{} failed: {}", script.display(), output.status));
+            let mut text = String::new();
+            let ended =
+                process::run(&mut Command::new(&script), SCRIPT_LIMIT, &mut |output, line| match output {
+                    Output::Out if text.len() < SCRIPT_OUTPUT => text += &format!("{line}\n"),
+                    Output::Out => {}
+                    Output::Err => log::warn!("{}: {line}", script.display()),
+                });
+            let ended = ended.map_err(|error| format!("{}: {error}", script.display()))?;
+            if !ended.is_success() {
+                return Err(format!("{} {ended}", script.display()));
             }
-            let values = key_values(&String::from_utf8_lossy(&output.stdout));
+            let values = key_values(&text);
             if values.is_empty() {
                 return Err(format!("{} printed no line key=value", script.display()));
             }

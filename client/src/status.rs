@@ -30,7 +30,7 @@ impl Status {
         if let Some(time) = record.server_time {
             date::told(time);
         }
-        let mut faults = device.config.faults.clone();
+        let mut faults = device.faults();
         faults.extend(clock_fault());
         faults.extend(record.fallback.iter().chain(&record.connection_fault).cloned());
         let view = device.view();

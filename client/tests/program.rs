@@ -192,6 +192,23 @@ fn installing_by_hand_and_committing() {
 }
 
 #[test]
+fn installing_by_hand_beside_the_daemon() {
+    let server = Server::start();
+    let (machine, file, _) = with_artifact(&server);
+    let daemon = Daemon::start(&machine);
+    wait_for(&server, |events| count(events, polled) == 1 && count(events, told) == 1);
+    text(&machine, &["install", &file]);
+    // What the daemon writes and asks for afterwards leaves the update alone.
+    text(&machine, &["send-inventory"]);
+    wait_for(&server, |events| count(events, told) == 2);
+    text(&machine, &["check-update"]);
+    assert_eq!(text(&machine, &["rollback"]), "Rolled back.\n");
+    text(&machine, &["check-update"]);
+    wait_for(&server, |events| count(events, polled) == 2);
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
 fn installing_by_hand_and_rolling_back() {
     let server = Server::start();
     let (machine, file, _) = with_artifact(&server);

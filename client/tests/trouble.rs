@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use rota::boot;
 use rota::slot::Slot;
-use rota::sys::fault::Fault;
 use rota::update::state::State;
 use rota::update::Exit;
 use rota_artifact::Script;
 use support::artifact::{image, Artifact};
-use support::machine::{reported, Machine, SLOT};
+use support::machine::{Machine, SLOT};
 use support::server::{Event, Reply, Server};
 
 const SETTLED: boot::State = boot::State { committed: Slot::A, trial: None, attempts_left: 0 };
@@ -311,7 +310,7 @@ fn a_full_data_partition_stops_no_update() {
         fs::write(machine.paths.data.join("deployments"), "no folder: nothing can be written here").unwrap();
     };
     full(&machine);
-    assert_eq!(machine.run_under(Fault::Never, &server, reported), Some(Exit::Restarting));
+    assert_eq!(machine.run_to_report(&server), Exit::Restarting);
     machine.power_on();
     machine.run_to_report(&server);
     assert_eq!(machine.artifact_name(), "rel-2");

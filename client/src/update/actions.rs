@@ -257,7 +257,7 @@ impl Engine {
             self.journal.record.attempts.push(update.attempt);
         }
         self.deployment = None;
-        self.journal.record.server_time = Some(crate::date::now());
+        self.journal.record.server_time = crate::date::last_told();
         self.save_note();
         Ok(Outcome::Done)
     }

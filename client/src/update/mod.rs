@@ -218,7 +218,7 @@ impl Engine {
 
     /// What is wrong with this device, one sentence each.
     pub fn faults(&self) -> Vec<String> {
-        let mut faults = self.device.config.faults.clone();
+        let mut faults = self.device.faults();
         faults.extend(self.boot_faults.iter().cloned());
         if !self.journal.is_whole() {
             faults.push(

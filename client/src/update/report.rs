@@ -92,17 +92,19 @@ impl Engine {
 
     /// Sends the inventory; with it, what was wrong with the connection or the slots is told and done with.
     pub(super) fn submit_inventory(&mut self) -> Act {
+        self.take_lock()?;
         let attributes = crate::inventory::collect(self);
         match self.server.send_inventory(&attributes) {
             Ok(()) => {
                 log::info!("sent the inventory");
                 self.timers.succeeded(Due::Inventory);
                 let record = &mut self.journal.record;
-                let told = record.connection_fault.take().is_some();
-                let healed = self.healed && record.fallback.take().is_some();
-                if told || healed {
-                    self.save_note();
+                record.connection_fault = None;
+                record.server_time = crate::date::last_told();
+                if self.healed {
+                    record.fallback = None;
                 }
+                self.save_note();
                 Ok(Outcome::Done)
             }
             Err(error) => {

@@ -99,22 +99,22 @@ impl Machine {
 
     /// Runs the client until the machine restarts, or until `enough` is seen in what the server saw.
     pub fn run(&self, server: &Server, enough: impl Fn(&[Event]) -> bool) -> Exit {
-        self.run_under(Fault::Never, server, enough).expect("no power cut was planned")
+        self.run_under(Fault::Never, server, enough).0.expect("no power cut was planned")
     }
 
-    /// The same under a fault of the disk.
+    /// The same under a fault of the disk; `None` when the power was cut. The number is that of the points that were passed.
     pub fn run_under(
         &self,
         fault: Fault,
         server: &Server,
         enough: impl Fn(&[Event]) -> bool,
-    ) -> Option<Exit> {
+    ) -> (Option<Exit>, usize) {
         rota::log::init(log::LevelFilter::Info, false, false);
         let signals = Signals::default();
         let since = Instant::now();
         std::thread::scope(|scope| {
-            let client = scope
-                .spawn(|| fault::run(fault, || Engine::new(self.device(), signals.clone()).run()).result);
+            let client =
+                scope.spawn(|| fault::run(fault, || Engine::new(self.device(), signals.clone()).run()));
             while !client.is_finished() {
                 let in_time = server.wait(since);
                 if enough(&server.events()) || !in_time {
@@ -125,7 +125,8 @@ impl Machine {
                     panic!("nothing more happens; the server saw {:#?}", server.events());
                 }
             }
-            client.join().unwrap()
+            let outcome = client.join().unwrap();
+            (outcome.result, outcome.points.len())
         })
     }
 

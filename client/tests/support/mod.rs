@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 pub mod artifact;
+pub mod http;
 pub mod machine;
 pub mod server;
 
