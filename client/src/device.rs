@@ -142,7 +142,7 @@ impl Device {
 
     /// Tells the guard that the booted slot is committed. The mark names the boot, for a `/run` that outlives a restart.
     pub fn mark_committed(&self) {
-        self.tell_guard("committed", &host::boot_id());
+        self.tell_guard("committed", &self.system.boot_id());
     }
 
     /// Tells the guard that this client is alive and comes to a verdict of its own within `limit`.

@@ -6,6 +6,8 @@
 
 mod config;
 mod env;
+#[cfg(any(test, feature = "faults"))]
+mod loader;
 mod media;
 mod store;
 

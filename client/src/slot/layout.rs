@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Error, Slot};
 use crate::sys::device::{self, Number};
@@ -93,11 +94,21 @@ impl System {
         System { root: root.to_owned() }
     }
 
-    /// Makes a system in `folder` whose root file system is on the image file `slot` of `layout`.
+    /// Number of this boot: another one after every start of the machine. Empty when the kernel does not say.
+    pub fn boot_id(&self) -> String {
+        let id = fs::read_to_string(self.root.join("proc/sys/kernel/random/boot_id")).unwrap_or_default();
+        id.trim_end().to_owned()
+    }
+
+    /// Makes a system in `folder` that has just started, with its root file system on the image file `slot` of `layout`.
     pub fn pretend(folder: &Path, layout: &Layout, slot: Slot) -> std::io::Result<System> {
+        static BOOTS: AtomicU32 = AtomicU32::new(0);
         let backing = folder.join("sys/dev/block/7:0/loop");
         fs::create_dir_all(&backing)?;
         fs::create_dir_all(folder.join("proc/self"))?;
+        fs::create_dir_all(folder.join("proc/sys/kernel/random"))?;
+        let boot = format!("boot-{}\n", BOOTS.fetch_add(1, Ordering::Relaxed));
+        fs::write(folder.join("proc/sys/kernel/random/boot_id"), boot)?;
         let image = fs::canonicalize(layout.path(slot))?;
         fs::write(backing.join("backing_file"), format!("{}\n", image.display()))?;
         fs::write(folder.join("proc/self/mountinfo"), "1 0 7:0 / / ro - ext4 /dev/root ro\n")?;

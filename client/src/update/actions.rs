@@ -7,7 +7,7 @@ use super::timers::Due;
 use super::{Act, Engine, Halt};
 use crate::net::api::Status;
 use crate::net::Error;
-use crate::sys::{host, power};
+use crate::sys::power;
 
 impl Engine {
     /// The action of `state`, which is durable by now where that is asked.
@@ -158,8 +158,9 @@ impl Engine {
             ));
         }
         self.with_handler((), Handler::arm)?;
+        let boot = self.device.system.boot_id();
         let update = self.update()?;
-        update.armed = Some(host::boot_id());
+        update.armed = Some(boot);
         update.rebooted = true;
         self.must_save()
     }

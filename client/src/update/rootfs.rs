@@ -9,7 +9,6 @@ use super::journal::Reboot;
 use super::state::State;
 use crate::device::{Device, Standing, View};
 use crate::slot::{Slot, Target, Writer};
-use crate::sys::host;
 
 /// Bytes moved at once.
 const PIECE: usize = 128 << 10;
@@ -186,7 +185,7 @@ impl Handler for Rootfs {
             (true, Standing::Trial) => (ArtifactVerifyReboot, None),
             (false, Standing::Armed) if state == ArtifactReboot && view.boot.attempts_left > 0 => {
                 match cx.update.armed.as_deref() {
-                    Some(armed) if armed != host::boot_id() => (
+                    Some(armed) if armed != cx.device.system.boot_id() => (
                         CheckRollback,
                         Some(format!(
                             "{} was to start a trial of slot {slot}, but started slot {origin} again",

@@ -28,6 +28,12 @@ fn the_root_is_found_by_device_number_whatever_it_is_called() {
     for slot in Slot::BOTH {
         let system = System::pretend(&folder, &layout, slot).unwrap();
         assert_eq!(layout.booted_in(&system).unwrap(), slot);
+        let before = system.boot_id();
+        assert_ne!(
+            System::pretend(&folder, &layout, slot).unwrap().boot_id(),
+            before,
+            "a start is a new boot"
+        );
     }
 }
 
@@ -75,8 +81,8 @@ fn a_root_that_is_no_slot_or_both_is_an_error_with_names() {
 
 #[test]
 fn this_machine_has_a_root() {
-    let grounds = System::at(Path::new("/")).root_grounds();
-    assert!(grounds.is_ok());
+    let system = System::at(Path::new("/"));
+    assert!(system.root_grounds().is_ok() && system.boot_id().len() > 30);
 }
 
 #[test]
