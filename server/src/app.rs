@@ -4,13 +4,16 @@ use crate::clock::{self, Millis};
 use crate::config::Config;
 use crate::events::Events;
 use crate::keys::Keys;
+use crate::metrics::Metrics;
 use crate::store::{Store, Tenant};
 use crate::throttle::Throttle;
 use crate::token::Tokens;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 pub struct App {
     pub config: Config,
@@ -21,6 +24,11 @@ pub struct App {
     pub logins: Throttle,
     pub events: Events,
     pub check_ins: CheckIns,
+    pub metrics: Metrics,
+    /// There are webhooks to be told something.
+    pub webhooks_due: Notify,
+    /// The server stops.
+    pub stop: CancellationToken,
     /// Uploads at a time.
     pub uploads: Semaphore,
 }
@@ -44,8 +52,28 @@ impl Layout {
     pub fn secret(&self) -> PathBuf {
         self.0.join("secret")
     }
+    /// For what is neither kept nor small.
+    pub fn spool(&self) -> PathBuf {
+        self.0.join("spool")
+    }
     pub fn tls(&self) -> PathBuf {
         self.0.join("tls")
+    }
+}
+
+/// Held by the one process that serves a data folder, or repairs it.
+pub struct Lock(#[expect(dead_code, reason = "held open")] File);
+
+impl Lock {
+    pub fn take(data: &Path) -> anyhow::Result<Lock> {
+        crate::files::private_dir(data)?;
+        let path = data.join("lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path);
+        let file = file.map_err(|error| crate::files::Error::new("open", &path, error))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Lock(file)),
+            Err(_) => anyhow::bail!("another rota-server is at work in {}; stop it first", data.display()),
+        }
     }
 }
 
@@ -67,7 +95,39 @@ impl App {
             logins: Throttle::default(),
             events: Events::default(),
             check_ins: CheckIns::default(),
+            metrics: Metrics::default(),
+            webhooks_due: Notify::new(),
+            stop: CancellationToken::new(),
         })
+    }
+
+    /// Removes what a stop in the middle of something left. Only for who has the lock.
+    pub async fn tidy(&self) -> anyhow::Result<()> {
+        let spool = self.layout().spool();
+        if spool.exists() {
+            std::fs::remove_dir_all(&spool)
+                .map_err(|error| crate::files::Error::new("remove", &spool, error))?;
+        }
+        self.blobs.tidy()?;
+        self.forget_uploads().await;
+        Ok(())
+    }
+
+    pub fn layout(&self) -> Layout {
+        Layout::new(&self.config.data)
+    }
+
+    /// Removes what was sent by link and not completed within a day.
+    pub async fn forget_uploads(&self) {
+        let forgotten = match self.store.forget_uploads(clock::now() - clock::DAY).await {
+            Ok(forgotten) => forgotten,
+            Err(error) => return tracing::warn!(%error, "old uploads could not be forgotten"),
+        };
+        for (tenant, id) in forgotten {
+            if let Err(error) = self.blobs.remove(&tenant, &id).await {
+                tracing::warn!(%error, "an old upload could not be removed");
+            }
+        }
     }
 
     /// Writes down when devices were last seen.

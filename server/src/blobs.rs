@@ -59,12 +59,17 @@ fn key(tenant: &Tenant, id: &str) -> Key {
 }
 
 impl Blobs {
-    /// Keeps files in a folder, which is made when it is not there. What an interrupted upload left is removed.
+    /// Keeps files in a folder, which is made when it is not there.
     pub fn folder(root: &Path) -> anyhow::Result<Blobs> {
         crate::files::private_dir(root)?;
-        remove_unfinished(root).map_err(|error| crate::files::Error::new("tidy", root, error))?;
         let store = LocalFileSystem::new_with_prefix(root)?;
         Ok(Blobs { store: Arc::new(store), folder: Some(root.to_owned()) })
+    }
+
+    /// Removes what interrupted uploads left. Nobody else may be at work.
+    pub fn tidy(&self) -> Result<(), crate::files::Error> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        remove_unfinished(folder).map_err(|error| crate::files::Error::new("tidy", folder, error))
     }
 
     /// Begins a file. It is not there until it is complete, and never when it is dropped before.

@@ -21,6 +21,7 @@ pub enum Error {
 }
 
 /// A complete artifact; its file is stored.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 pub struct Received {
     pub name: String,
     pub detail: Detail,

@@ -1,7 +1,7 @@
 //! Errors as the API tells them: `{"error","request_id"}`.
 use crate::{blobs, store, upload};
 use axum::response::{IntoResponse, Response};
-use http::{header, HeaderValue, StatusCode};
+use http::{header, HeaderName, HeaderValue, StatusCode};
 use serde_json::{json, Map, Value};
 
 /// A refusal. The request's id is added on the way out.
@@ -11,15 +11,15 @@ pub struct Fault {
     pub message: String,
     /// More fields of the body.
     pub more: Map<String, Value>,
-    /// Seconds after which it is worth trying again.
-    pub retry_after: Option<u32>,
+    /// A header that goes with it.
+    pub header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 pub type Result<T, E = Fault> = std::result::Result<T, E>;
 
 impl Fault {
     pub fn new(status: StatusCode, message: impl Into<String>) -> Fault {
-        Fault { status, message: message.into(), more: Map::new(), retry_after: None }
+        Fault { status, message: message.into(), more: Map::new(), header: None }
     }
     pub fn bad_request(message: impl Into<String>) -> Fault {
         Fault::new(StatusCode::BAD_REQUEST, message)
@@ -43,9 +43,18 @@ impl Fault {
         self.more.insert(field.into(), value);
         self
     }
+    /// It is worth trying again after so many seconds.
     pub fn retry_after(mut self, seconds: u32) -> Fault {
-        self.retry_after = Some(seconds);
+        self.header = Some(Box::new((header::RETRY_AFTER, HeaderValue::from(seconds))));
         self
+    }
+    /// The range is outside of a file of this size.
+    pub fn not_satisfiable(size: u64) -> Fault {
+        let message = format!("the range is outside of the {size} bytes");
+        let mut fault = Fault::new(StatusCode::RANGE_NOT_SATISFIABLE, message);
+        let all = HeaderValue::from_str(&format!("bytes */{size}")).ok();
+        fault.header = all.map(|all| Box::new((header::CONTENT_RANGE, all)));
+        fault
     }
 
     fn internal(error: &dyn std::error::Error, full: bool) -> Fault {
@@ -62,8 +71,8 @@ impl Fault {
         body.insert("error".into(), self.message.into());
         body.insert("request_id".into(), request_id.into());
         let mut response = (self.status, axum::Json(Value::Object(body))).into_response();
-        if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some((name, value)) = self.header.map(|header| *header) {
+            response.headers_mut().insert(name, value);
         }
         response
     }

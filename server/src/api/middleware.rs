@@ -1,28 +1,64 @@
 //! What happens around every request: its id, its log line, and the shape of every refusal.
+use super::drain;
 use super::error::{of_status, Fault};
-use axum::extract::Request;
+use crate::app::Shared;
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use http::{header, HeaderMap, HeaderValue};
+use http::{header, HeaderMap, HeaderName, HeaderValue};
+use hyper::body::Body;
 use std::time::Instant;
 use tracing::Instrument;
 
 const REQUEST_ID: &str = "x-men-requestid";
 
 /// Wraps a request.
-pub async fn request(request: Request, next: Next) -> Response {
+pub async fn request(State(app): State<Shared>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
     let id = request_id(request.headers());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let span = tracing::info_span!("request", id, %method, path);
-    let began = Instant::now();
-    let response = next.run(request).instrument(span.clone()).await;
+    let response = run(request, next).instrument(span.clone()).await;
     let mut response = shape(response, &id);
-    let _in_span = span.enter();
-    tracing::debug!(status = response.status().as_u16(), ms = began.elapsed().as_millis() as u64, "answered");
+    let (status, took) = (response.status().as_u16(), began.elapsed());
+    app.metrics.answered(method.as_str(), route.as_ref().map_or("", MatchedPath::as_str), status, took);
+    span.in_scope(|| tracing::debug!(status, ms = took.as_millis() as u64, "answered"));
+    let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, id);
+        headers.insert(REQUEST_ID, id);
+    }
+    secure(headers, app.config.tls.is_some());
+    response
+}
+
+/// Answers, and hears a client out that is refused.
+async fn run(request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+        return next.run(request).await;
+    }
+    let (head, body) = request.into_parts();
+    let (body, rest) = drain::divide(body);
+    let response = next.run(Request::from_parts(head, body)).await;
+    if response.status().is_client_error() || response.status().is_server_error() {
+        rest.drain().await;
     }
     response
+}
+
+/// Headers that keep browsers from doing what no page of ours wants.
+fn secure(headers: &mut HeaderMap, own_certificate: bool) {
+    let mut add = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    add(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    add(header::X_FRAME_OPTIONS, "DENY");
+    add(header::REFERRER_POLICY, "no-referrer");
+    add(header::CACHE_CONTROL, "no-store");
+    add(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    if own_certificate {
+        add(header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
 }
 
 /// The client's own id for the request, when it is a plain short one, or a new one.

@@ -1,5 +1,6 @@
 //! The HTTP interface.
 pub mod device;
+mod drain;
 pub mod error;
 pub mod extract;
 pub mod management;
@@ -8,10 +9,15 @@ pub mod origin;
 pub mod peer;
 
 use crate::app::Shared;
-use axum::extract::{DefaultBodyLimit, State};
+use crate::keys;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
 use axum::routing::get;
 use axum::Router;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -19,13 +25,21 @@ use utoipa_axum::router::OpenApiRouter;
 /// Most bytes of a body that is not an upload.
 const BODY: usize = 1 << 20;
 
+/// A request must be answered by then, except for uploads. Streams have been answered when they begin.
+const WITHIN: Duration = Duration::from_secs(60);
+
 /// All routes with their description. Each is written once, at its handler.
 fn described() -> OpenApiRouter<Shared> {
-    let device = nest("/api/devices", device::routes(), Some("device"));
-    let user = nest("/api/management", management::routes(), Some("user"));
-    let open = nest("/api/devices", device::open_routes(), None);
-    let sign_in = nest("/api/management", management::open_routes(), None);
-    device.merge(user).merge(open).merge(sign_in)
+    let within = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, WITHIN);
+    let short = nest("/api/devices", device::routes(), Some("device"))
+        .merge(nest("/api/management", management::routes(), Some("user")))
+        .merge(nest("/api/devices", device::open_routes(), None))
+        .merge(nest("/api/management", management::open_routes(), None))
+        .layer(within);
+    nest("/api/management", management::uploads(), Some("user"))
+        .merge(nest("/api/management", management::open_uploads(), None))
+        .layer(DefaultBodyLimit::disable())
+        .merge(short)
 }
 
 /// Puts routes below `path` and notes the token that they need.
@@ -61,14 +75,33 @@ pub fn router(app: Shared) -> Router {
     routes
         .route("/health/live", get(|| async { StatusCode::NO_CONTENT }))
         .route("/health/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/api/openapi.json", get(|| async { axum::Json(openapi()) }))
         .fallback(|| async { error::Fault::new(StatusCode::NOT_FOUND, "no such path") })
         .method_not_allowed_fallback(|| async { error::of_status(StatusCode::METHOD_NOT_ALLOWED) })
         .layer(DefaultBodyLimit::max(BODY))
-        .layer(axum::middleware::from_fn(middleware::request))
+        .layer(CatchPanicLayer::new())
+        .layer(axum::middleware::from_fn_with_state(app.clone(), middleware::request))
         .with_state(app)
 }
 
 async fn ready(State(app): State<Shared>) -> error::Result<StatusCode> {
     app.store.ready().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// For who has the token, or is on this machine when there is none. A request that a proxy passed on is not of this machine.
+async fn metrics(
+    State(app): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> error::Result<String> {
+    let allowed = match &app.config.metrics_token {
+        Some(token) => extract::bearer(&headers).is_some_and(|given| keys::equal(given, token)),
+        None => peer.ip().is_loopback() && !headers.contains_key("x-forwarded-for"),
+    };
+    if !allowed {
+        return Err(error::Fault::unauthorized());
+    }
+    Ok(crate::metrics::text(&app).await?)
 }

@@ -356,7 +356,7 @@ impl Store {
         device: &str,
         id: &str,
         life: Millis,
-    ) -> Result<(Option<Status>, Option<tokens::Revocation>)> {
+    ) -> Result<Option<tokens::Revocation>> {
         let set = self.auth_set(tenant, device, id).await?.ok_or(Error::NotFound("auth set"))?;
         let mut write = self.begin().await?;
         let revoked = tokens::revoke(&mut write, tenant, id, life).await?;
@@ -366,12 +366,11 @@ impl Store {
             .execute(&mut *write)
             .await?;
         let status = settle(&mut write, tenant, device).await?;
-        let gone = set.status == Status::Preauthorized && status == Status::Noauth;
-        if gone {
+        if set.status == Status::Preauthorized && status == Status::Noauth {
             remove_rows(&mut write, tenant, device).await?;
         }
         write.commit().await?;
-        Ok(((!gone).then_some(status), revoked))
+        Ok(revoked)
     }
 
     /// Decommissions a device: it, its auth sets, inventory, configuration and history are gone, its tokens void,

@@ -117,16 +117,19 @@ fn number(value: f64) -> Value {
 
 impl Store {
     /// Writes what the device reports: all of it (`replace`), or over what is there. Marks the device as updated.
+    /// `Conflict` when there would be more than `most`.
     pub async fn write_inventory(
         &self,
         tenant: &Tenant,
         device: &str,
         attributes: &[Attribute],
         replace: bool,
+        most: i64,
     ) -> Result<()> {
         let mut write = self.begin().await?;
         clear(&mut write, tenant, device, "inventory", if replace { None } else { Some(attributes) }).await?;
         insert_list(&mut write, tenant, device, "inventory", attributes).await?;
+        check_count(&mut write, tenant, device, "inventory", most).await?;
         sqlx::query("UPDATE devices SET inventory_updated = ? WHERE tenant_id = ? AND id = ?")
             .bind(clock::now())
             .bind(tenant.id())
@@ -137,13 +140,14 @@ impl Store {
     }
 
     /// Writes tags, all of them (`replace`) or over what is there, when the tags are still those of `etag`
-    /// (`None`: whatever they are). Returns whether it did.
+    /// (`None`: whatever they are). Returns whether it did. `Conflict` when there would be more than `most`.
     pub async fn write_tags(
         &self,
         tenant: &Tenant,
         device: &str,
         tags: &[Attribute],
         replace: bool,
+        most: i64,
         etag: Option<&str>,
     ) -> Result<bool> {
         let mut write = self.begin().await?;
@@ -159,6 +163,7 @@ impl Store {
         }
         clear(&mut write, tenant, device, "tags", if replace { None } else { Some(tags) }).await?;
         insert_list(&mut write, tenant, device, "tags", tags).await?;
+        check_count(&mut write, tenant, device, "tags", most).await?;
         sqlx::query("UPDATE devices SET tags_etag = ? WHERE tenant_id = ? AND id = ?")
             .bind(clock::new_id())
             .bind(tenant.id())
@@ -167,18 +172,6 @@ impl Store {
             .await?;
         write.commit().await?;
         Ok(true)
-    }
-
-    pub async fn attribute_count(&self, tenant: &Tenant, device: &str, scope: &str) -> Result<i64> {
-        let row: (i64,) = sqlx::query_as(
-            "SELECT count(DISTINCT name) FROM attributes WHERE tenant_id = ? AND device_id = ? AND scope = ?",
-        )
-        .bind(tenant.id())
-        .bind(device)
-        .bind(scope)
-        .fetch_one(&self.read)
-        .await?;
-        Ok(row.0)
     }
 
     /// Devices by id with all their attributes, in the order given; unknown ids are left out.
@@ -400,4 +393,28 @@ fn own_attributes(row: &sqlx::sqlite::SqliteRow) -> Vec<ScopedAttribute> {
         list.push(own("check_in_time", "system", clock::rfc3339(seen)));
     }
     list
+}
+
+async fn check_count(
+    write: &mut Write<'_>,
+    tenant: &Tenant,
+    device: &str,
+    scope: &str,
+    most: i64,
+) -> Result<()> {
+    let count: (i64,) = sqlx::query_as(
+        "SELECT count(DISTINCT name) FROM attributes WHERE tenant_id = ? AND device_id = ? AND scope = ?",
+    )
+    .bind(tenant.id())
+    .bind(device)
+    .bind(scope)
+    .fetch_one(&mut **write)
+    .await?;
+    if count.0 > most {
+        return Err(Error::Conflict(format!(
+            "the device would have {} attributes; {most} are allowed",
+            count.0
+        )));
+    }
+    Ok(())
 }

@@ -14,9 +14,14 @@ pub mod search;
 pub mod settings;
 pub mod tenants;
 pub mod tokens;
+pub mod uploads;
 pub mod users;
+pub mod webhooks;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous, SqliteTransactionManager,
+};
+use sqlx::TransactionManager;
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use std::path::Path;
 use std::sync::Arc;
@@ -103,6 +108,11 @@ impl Store {
         let write = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(30))
+            .before_acquire(|connection, _| {
+                // A full disk ends a transaction behind the driver's back; such a connection is given up.
+                let at_rest = SqliteTransactionManager::get_transaction_depth(connection) == 0;
+                Box::pin(async move { Ok(at_rest) })
+            })
             .connect_with(options.clone())
             .await
             .map_err(|source| Error::Sql { act: "cannot be opened", source })?;
@@ -110,6 +120,7 @@ impl Store {
         let read = SqlitePoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(30))
+            .test_before_acquire(false)
             .connect_with(options.read_only(true))
             .await
             .map_err(|source| Error::Sql { act: "cannot be opened", source })?;
@@ -119,6 +130,18 @@ impl Store {
     /// Whether a query is answered.
     pub async fn ready(&self) -> Result<()> {
         sqlx::query("SELECT 1").execute(&self.read).await?;
+        Ok(())
+    }
+
+    /// What the data base finds wrong with itself.
+    pub async fn integrity(&self) -> Result<Vec<String>> {
+        let rows: Vec<(String,)> = sqlx::query_as("PRAGMA integrity_check").fetch_all(&self.read).await?;
+        Ok(rows.into_iter().map(|row| row.0).filter(|line| line != "ok").collect())
+    }
+
+    /// Writes the data base as it is now to another file.
+    pub async fn copy_to(&self, path: &Path) -> Result<()> {
+        sqlx::query("VACUUM INTO ?").bind(path.to_string_lossy()).execute(&self.write).await?;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Tenants: whose devices, users and releases these are. There is one, `default`, until more are made.
 use super::{Result, Store, Tenant};
-use crate::clock;
+use crate::{clock, keys};
 
 /// The tenant that `init` makes, and that devices without a tenant token belong to.
 pub const DEFAULT: &str = "default";
@@ -34,7 +34,7 @@ impl Store {
         }
         let rows: Vec<(String, String)> =
             sqlx::query_as("SELECT tenant_id, token FROM tenants").fetch_all(&self.read).await?;
-        if let Some((id, _)) = rows.iter().find(|(_, known)| known == token) {
+        if let Some((id, _)) = rows.iter().find(|(_, known)| keys::equal(known, token)) {
             return Ok(Some(Tenant::new(id)));
         }
         Ok((rows.len() == 1).then(|| Tenant::new(DEFAULT)))

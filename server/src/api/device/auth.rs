@@ -5,13 +5,13 @@ use crate::app::{App, Shared};
 use crate::identity;
 use crate::pubkey::PublicKey;
 use crate::store::devices::Status;
+use crate::webhooks::{tell, What};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use bytes::Bytes;
 use http::{header, HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::json;
 use utoipa::ToSchema;
 
 #[derive(Deserialize, ToSchema)]
@@ -60,8 +60,7 @@ async fn admit(
     let (set, changed) = app.store.admit(&tenant, identity, pubkey, app.config.max_devices).await?;
     if changed {
         tracing::info!(device = set.device_id, status = set.status.name(), "device asks to be admitted");
-        let data = json!({ "id": set.device_id, "status": set.status.name() });
-        app.events.tell(&tenant, "device", data);
+        tell(app, &tenant, &set.device_id, What::StatusChanged).await;
     }
     if set.status != Status::Accepted {
         return Err(unauthorized());

@@ -62,10 +62,7 @@ pub fn choose(headers: &HeaderMap, etag: &str, size: u64) -> Result<(StatusCode,
     match parse_range(range, size) {
         Wanted::All => Ok(whole),
         Wanted::Some(range) => Ok((StatusCode::PARTIAL_CONTENT, range)),
-        Wanted::None => {
-            let message = format!("the range is outside of the {size} bytes");
-            Err(Fault::new(StatusCode::RANGE_NOT_SATISFIABLE, message))
-        }
+        Wanted::None => Err(Fault::not_satisfiable(size)),
     }
 }
 

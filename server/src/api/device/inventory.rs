@@ -35,9 +35,18 @@ pub async fn patch(
 
 async fn write(app: &App, device: &DeviceId, list: Vec<Attribute>, replace: bool) -> Result<StatusCode> {
     check(&list, ATTRIBUTES)?;
-    app.store.write_inventory(&device.tenant, &device.id, &list, replace).await?;
+    let most = ATTRIBUTES as i64;
+    app.store.write_inventory(&device.tenant, &device.id, &list, replace, most).await.map_err(too_many)?;
     app.check_ins.note(&device.tenant, &device.id);
     Ok(StatusCode::OK)
+}
+
+/// A list that is too long is the sender's mistake.
+pub fn too_many(error: crate::store::Error) -> Fault {
+    match error {
+        crate::store::Error::Conflict(message) => Fault::bad_request(message),
+        other => other.into(),
+    }
 }
 
 /// Refuses attributes that are not as the API has them.

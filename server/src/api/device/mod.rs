@@ -22,5 +22,8 @@ pub fn routes() -> OpenApiRouter<Shared> {
 
 /// What needs no token: the request is signed, or the link is.
 pub fn open_routes() -> OpenApiRouter<Shared> {
-    OpenApiRouter::new().routes(routes!(auth::post)).routes(routes!(download::artifact))
+    OpenApiRouter::new()
+        .routes(routes!(auth::post))
+        .routes(routes!(download::artifact))
+        .routes(routes!(configuration::download))
 }

@@ -116,7 +116,7 @@ pub fn turn(app: &App) -> Result<tokio::sync::SemaphorePermit<'_>> {
     })
 }
 
-fn bad_form(error: axum::extract::multipart::MultipartError) -> Fault {
+pub fn bad_form(error: axum::extract::multipart::MultipartError) -> Fault {
     Fault::new(error.status(), format!("the form could not be read: {}", error.body_text()))
 }
 
@@ -139,23 +139,57 @@ pub fn check_description(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// An upload that leaves nothing behind when it is dropped before it is finished, as when the client goes away.
+pub struct Guarded(Option<Upload>);
+
+impl Guarded {
+    pub async fn start(app: &App, tenant: &Tenant, id: &str) -> Result<Guarded> {
+        let limit = room(app, tenant).await?;
+        Ok(Guarded(Some(Upload::start(&app.blobs, tenant, id, limit).await?)))
+    }
+
+    pub async fn write(&mut self, chunk: bytes::Bytes) -> Result<()> {
+        match &mut self.0 {
+            Some(upload) => Ok(upload.write(chunk).await?),
+            None => Ok(()),
+        }
+    }
+
+    pub async fn finish(mut self) -> Result<Received> {
+        match self.0.take() {
+            Some(upload) => Ok(upload.finish().await?),
+            None => Err(crate::upload::Error::Stopped.into()),
+        }
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(upload) = self.0.take() {
+            tokio::spawn(upload.abort());
+        }
+    }
+}
+
+/// Most bytes of an artifact now.
+async fn room(app: &App, tenant: &Tenant) -> Result<u64> {
+    let limit = app.config.artifact_limit;
+    if app.config.storage_limit == 0 {
+        return Ok(limit);
+    }
+    let used = u64::try_from(app.store.storage_used(tenant).await?).unwrap_or_default();
+    Ok(limit.min(app.config.storage_limit.saturating_sub(used)))
+}
+
 async fn take(app: &App, tenant: &Tenant, mut field: Field<'_>, form: Form) -> Result<String> {
     let limit = app.config.artifact_limit;
     if form.size.is_some_and(|size| size > limit) {
         return Err(crate::upload::Error::TooLarge(limit).into());
     }
     let id = clock::new_id();
-    let mut upload = Upload::start(&app.blobs, tenant, &id, limit).await?;
-    let taken: Result<()> = async {
-        while let Some(chunk) = field.chunk().await.map_err(bad_form)? {
-            upload.write(chunk).await?;
-        }
-        Ok(())
-    }
-    .await;
-    if let Err(fault) = taken {
-        upload.abort().await;
-        return Err(fault);
+    let mut upload = Guarded::start(app, tenant, &id).await?;
+    while let Some(chunk) = field.chunk().await.map_err(bad_form)? {
+        upload.write(chunk).await?;
     }
     let received = upload.finish().await?;
     publish(app, tenant, id, received, form.description).await
@@ -273,4 +307,21 @@ pub struct Storage {
 pub async fn storage(State(app): State<Shared>, user: User) -> Result<axum::Json<Storage>> {
     let usage = app.store.storage_used(&user.tenant).await?;
     Ok(axum::Json(Storage { limit: app.config.storage_limit, usage }))
+}
+
+/// List artifacts
+#[utoipa::path(get, path = "/v2/deployments/artifacts", tag = "artifacts",
+    params(("name" = Option<Vec<String>>, Query,), ("description" = Option<String>, Query,),
+        ("device_type" = Option<String>, Query,), ("page" = Option<i64>, Query,), ("per_page" = Option<i64>, Query,),
+        ("sort" = Option<String>, Query, description = "name or modified, with :asc or :desc")),
+    responses((status = 200, body = Vec<Artifact>), (status = 400, body = ErrorBody)))]
+pub async fn list_v2(
+    State(app): State<Shared>,
+    user: User,
+    uri: OriginalUri,
+    params: Params,
+) -> Result<Response> {
+    let page = params.page()?;
+    let found = app.store.artifacts(&user.tenant, &filter(&params)?, Some(page.window())).await?;
+    Ok(page.respond(&uri, found))
 }

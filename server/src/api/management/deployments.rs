@@ -3,6 +3,7 @@ use crate::api::error::{ErrorBody, Fault, Result};
 use crate::api::extract::{Json, Params, User};
 use crate::app::{App, Shared};
 use crate::store::deployments::{Created, Deployment, DeploymentFilter, NewDeployment, Target};
+use crate::store::Paged;
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{header, StatusCode};
@@ -236,4 +237,58 @@ pub async fn statistics_of_many(
     let ids = body.deployment_ids.into_iter();
     let list = ids.filter_map(|id| found.remove(&id).map(|stats| StatisticsOf { id, stats }));
     Ok(axum::Json(list.collect()))
+}
+
+/// A deployment as version 2 of the API writes it.
+#[derive(Serialize, ToSchema)]
+pub struct DeploymentV2 {
+    #[serde(flatten)]
+    deployment: Deployment,
+    dynamic: bool,
+    autogenerate_delta: bool,
+    /// Beginning, share and count of devices; one when the rollout has no phases.
+    phases: Vec<Phase>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Phase {
+    id: String,
+    /// Percent.
+    batch_size: i64,
+    start_ts: String,
+    device_count: i64,
+}
+
+impl From<Deployment> for DeploymentV2 {
+    fn from(deployment: Deployment) -> Self {
+        let phase = Phase {
+            id: "1".into(),
+            batch_size: 100,
+            start_ts: crate::clock::rfc3339(deployment.created),
+            device_count: deployment.device_count,
+        };
+        DeploymentV2 { deployment, dynamic: false, autogenerate_delta: false, phases: vec![phase] }
+    }
+}
+
+/// List deployments
+#[utoipa::path(get, path = "/v2/deployments/deployments", tag = "deployments",
+    params(("id" = Option<Vec<String>>, Query,), ("name" = Option<Vec<String>>, Query,),
+        ("status" = Option<Vec<String>>, Query, description = "pending, inprogress, finished, scheduled"),
+        ("type" = Option<String>, Query, description = "software, configuration"),
+        ("created_after" = Option<f64>, Query,), ("created_before" = Option<f64>, Query,),
+        ("sort" = Option<String>, Query, description = "asc, desc"), ("page" = Option<i64>, Query,),
+        ("per_page" = Option<i64>, Query,)),
+    responses((status = 200, body = Vec<DeploymentV2>), (status = 400, body = ErrorBody)))]
+pub async fn list_v2(
+    State(app): State<Shared>,
+    user: User,
+    uri: OriginalUri,
+    params: Params,
+) -> Result<Response> {
+    let page = params.page()?;
+    let filter = DeploymentFilter { ids: params.all("id"), names: params.all("name"), ..filter(&params)? };
+    let found = app.store.deployments(&user.tenant, &filter, page.window()).await?;
+    let items: Vec<_> = found.items.into_iter().map(DeploymentV2::from).collect();
+    Ok(page.respond(&uri, Paged { items, total: found.total }))
 }

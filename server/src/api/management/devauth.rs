@@ -6,11 +6,12 @@ use crate::identity;
 use crate::pubkey::PublicKey;
 use crate::store::devices::{Changed, Device, DeviceFilter, Status};
 use crate::store::Tenant;
+use crate::webhooks::{tell, What};
 use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{header, StatusCode};
 use serde::{Deserialize, Serialize};
-use serde_json::{json, Map, Value};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 fn statuses(names: &[String]) -> Result<Vec<Status>> {
@@ -140,7 +141,7 @@ pub async fn preauthorize(
         remove(&app, &user.tenant, &device.id).await?;
     }
     let id = app.store.add_auth_set(&user.tenant, &identity, &key.to_pem(), Status::Preauthorized).await?;
-    tell(&app, &user.tenant, &id, "device-provisioned", Some(Status::Preauthorized));
+    tell(&app, &user.tenant, &id, What::StatusChanged).await;
     let location = format!("/api/management/v2/devauth/devices/{id}");
     Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
 }
@@ -175,7 +176,7 @@ pub async fn decommission(
 async fn remove(app: &App, tenant: &Tenant, id: &str) -> Result<()> {
     let revoked = app.store.remove_device(tenant, id, app.tokens.life()).await?;
     app.tokens.revoke(revoked);
-    tell(app, tenant, id, "device-decommissioned", None);
+    tell(app, tenant, id, What::Decommissioned).await;
     Ok(())
 }
 
@@ -188,9 +189,9 @@ pub async fn dismiss(
     user: User,
     Path((id, aid)): Path<(String, String)>,
 ) -> Result<StatusCode> {
-    let (status, revoked) = app.store.dismiss_auth_set(&user.tenant, &id, &aid, app.tokens.life()).await?;
+    let revoked = app.store.dismiss_auth_set(&user.tenant, &id, &aid, app.tokens.life()).await?;
     app.tokens.revoke(revoked);
-    tell(&app, &user.tenant, &id, "device-status-changed", status);
+    tell(&app, &user.tenant, &id, What::StatusChanged).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -238,7 +239,10 @@ pub async fn put_status(
             app.tokens.revoke(revoked);
             if let Some(status) = device {
                 tracing::info!(device = id, user = user.id, status = status.name(), "device decided on");
-                tell(&app, &user.tenant, &id, "device-status-changed", Some(status));
+                if status == Status::Accepted {
+                    tell(&app, &user.tenant, &id, What::Provisioned).await;
+                }
+                tell(&app, &user.tenant, &id, What::StatusChanged).await;
             }
             Ok(StatusCode::NO_CONTENT)
         }
@@ -267,13 +271,4 @@ pub struct Limit {
     responses((status = 200, body = Limit)))]
 pub async fn limit(State(app): State<Shared>, _user: User) -> axum::Json<Limit> {
     axum::Json(Limit { limit: app.config.max_devices })
-}
-
-/// Tells listeners what became of a device.
-fn tell(app: &App, tenant: &Tenant, id: &str, what: &str, status: Option<Status>) {
-    let mut data = json!({ "id": id, "type": what });
-    if let Some(status) = status {
-        data["status"] = status.name().into();
-    }
-    app.events.tell(tenant, "device", data);
 }
