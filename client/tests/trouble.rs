@@ -295,6 +295,29 @@ fn a_faulty_configuration_runs_but_is_not_committed() {
     assert!(server.inventory()["faults"].to_string().contains("helth"));
 }
 
+#[test]
+fn a_wrong_ca_is_told_once_the_server_is_reached() {
+    let (server, stranger) = (Server::start(), Server::start());
+    let mut machine = Machine::new(&server);
+    let ca = machine.config.ca.replace(stranger.ca.clone());
+    assert_eq!(machine.run(&server, |_| machine.journal().connection_fault.is_some()), Exit::Stopped);
+    assert_eq!(server.events(), []);
+    machine.config.ca = ca;
+    machine.config.inventory_interval = Duration::from_millis(50);
+    let inventories =
+        |events: &[Event]| events.iter().filter(|event| matches!(event, Event::Inventory(_))).count();
+    machine.run(&server, |events| inventories(events) > 1);
+    let told: Vec<bool> = server
+        .events()
+        .iter()
+        .filter_map(|event| match event {
+            Event::Inventory(attributes) => Some(attributes.contains_key("faults")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told[..2], [true, false]);
+}
+
 /// From any moment on, the data partition takes no new file: once journal and key are there, that stops nothing.
 #[test]
 fn a_full_data_partition_stops_no_update() {

@@ -114,7 +114,14 @@ impl<'a> Download<'a> {
         let request = request.body(()).map_err(|error| Failure::Final(format!("{}: {error}", self.uri)))?;
         // The whole may take hours; the connector bounds every single wait instead.
         let request = self.agent.configure_request(request).timeout_global(None).build();
-        let answer = self.agent.run(request).map_err(|error| Failure::Passing(explain(&error)))?;
+        let answer = self.agent.run(request).map_err(|error| {
+            let why = explain(&error);
+            // A certificate that was never good does not become so by waiting.
+            match self.offset == 0 && why.starts_with("TLS: ") {
+                true => Failure::Final(why),
+                false => Failure::Passing(why),
+            }
+        })?;
         let code = answer.status().as_u16();
         match code {
             200 if self.offset == 0 => self.total = answer.body().content_length(),

@@ -78,6 +78,9 @@ pub fn explain(error: &io::Error) -> Option<String> {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 "TLS: the server's certificate is for another name".into()
             }
+            CertificateError::Other(other) => {
+                format!("TLS: the server's certificate is not acceptable: {}", other.0)
+            }
             other => format!("TLS: the server's certificate is not acceptable: {other}"),
         },
         other => format!("TLS: {other}"),

@@ -31,7 +31,11 @@ impl Engine {
         };
         match &verdict {
             Verdict::Success(_) => log::info!("{} is installed and committed", update.attempt.artifact),
-            Verdict::Failure(why) => log::error!("the deployment failed: {why}"),
+            Verdict::Failure(why) if update.attempt.deployment.is_some() => {
+                log::error!("the deployment failed: {why}");
+            }
+            // The person who installed it is told by the command.
+            Verdict::Failure(_) => {}
         }
         update.attempt.verdict = Some(verdict);
         update.attempt.unreported = update.attempt.deployment.is_some();

@@ -10,6 +10,9 @@ use super::state::{Outcome, State};
 use super::{Engine, Halt};
 use crate::net::download::Download;
 
+/// Why an update failed that a person undid.
+const BY_HAND: &str = "rolled back by hand";
+
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Done {
@@ -116,12 +119,10 @@ impl Engine {
             return Ok(Done::NothingInProgress);
         }
         let reboot = self.ask_waiting(|_| true, Handler::needs_rollback_reboot)?.unwrap_or(false);
-        self.failed(State::CheckRollback, "rolled back by hand");
+        self.update().map_err(why)?.fail(BY_HAND);
         self.drive(State::CheckRollback)?;
         match self.journal.record.attempts.last().and_then(|attempt| attempt.verdict.clone()) {
-            Some(super::journal::Verdict::Failure(why)) if why == "rolled back by hand" => {
-                Ok(Done::RolledBack { reboot })
-            }
+            Some(super::journal::Verdict::Failure(why)) if why == BY_HAND => Ok(Done::RolledBack { reboot }),
             _ => self.verdict(Done::RolledBack { reboot }),
         }
     }
