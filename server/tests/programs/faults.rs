@@ -1,10 +1,7 @@
 //! What a server that is killed, or whose disk is full, has promised.
-#[path = "../common/mod.rs"]
-mod common;
-
-use common::artifacts::{make, noise, Plan};
-use common::device::{next, report, Device};
-use common::{run, wait_for, Body, Client, Server};
+use crate::common::artifacts::{make, noise, Plan};
+use crate::common::device::{next, report, Device};
+use crate::common::{run, wait_for, Body, Client, Server};
 use serde_json::{json, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,8 +9,6 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
-
-fn observe(_: &str, _: &str, _: u16) {}
 
 const MOMENTS: u64 = 50;
 const ARTIFACTS: &str = "/api/management/v1/deployments/artifacts";
@@ -31,7 +26,7 @@ struct Acknowledged {
 }
 
 /// A request that may be cut by the kill.
-fn cut(act: impl FnOnce() -> common::Reply) -> Option<common::Reply> {
+fn cut(act: impl FnOnce() -> crate::common::Reply) -> Option<common::Reply> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).ok()
 }
 
@@ -225,7 +220,7 @@ impl Drop for SmallDisk {
 fn a_full_disk_is_said_and_survived() {
     let disk = SmallDisk::mount();
     let data = disk.path().join("data");
-    run(&data, &["init", "--email", common::EMAIL, "--password", common::PASSWORD]);
+    run(&data, &["init", "--email", crate::common::EMAIL, "--password", crate::common::PASSWORD]);
     // The log is elsewhere: what is to be seen is what became of the data.
     let elsewhere = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(elsewhere.path().join("log"), data.join("test.log")).unwrap();
@@ -249,7 +244,7 @@ fn a_full_disk_is_said_and_survived() {
     };
     let began = Instant::now();
     while inventory(&"x".repeat(4000)).status == 200 {
-        assert!(began.elapsed() < common::PATIENCE, "the disk does not fill up");
+        assert!(began.elapsed() < crate::common::PATIENCE, "the disk does not fill up");
     }
     inventory(&"x".repeat(4000)).expect(507);
     // Reading goes on; polls too.
