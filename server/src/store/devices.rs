@@ -1,4 +1,4 @@
-//! Devices and their auth sets: who asked to be admitted, with which key, and what was decided.
+//! Devices, with their auth sets: who asked to be admitted, and where they stand.
 use super::{tokens, Error, Paged, Result, Store, Tenant, Window, Write};
 use crate::clock::{self, Millis};
 use serde::{Deserialize, Serialize};
@@ -80,23 +80,13 @@ pub struct Identity {
     pub attributes: serde_json::Map<String, serde_json::Value>,
 }
 
-/// What a change of an auth set's status did.
-pub enum Changed {
-    /// To this device status, with these tokens revoked; `None` for a change that changes nothing.
-    Done { device: Option<Status>, revoked: Vec<tokens::Revocation> },
-    /// Not allowed from where it stands.
-    Refused { from: Status },
-    /// The tenant has as many accepted devices as it may have.
-    LimitReached,
-}
-
 #[derive(Debug, Default)]
 pub struct DeviceFilter {
     pub statuses: Vec<Status>,
     pub ids: Vec<String>,
 }
 
-fn read_auth_set(row: &SqliteRow) -> Result<AuthSet> {
+pub(super) fn read_auth_set(row: &SqliteRow) -> Result<AuthSet> {
     Ok(AuthSet {
         id: row.get("id"),
         device_id: row.get("device_id"),
@@ -136,82 +126,11 @@ fn push_filter(query: &mut QueryBuilder<'_, Sqlite>, tenant: &Tenant, filter: &D
     }
 }
 
-const AUTH_SETS: &str = "SELECT auth_sets.*, devices.identity FROM auth_sets
+pub(super) const AUTH_SETS: &str = "SELECT auth_sets.*, devices.identity FROM auth_sets
     JOIN devices ON devices.tenant_id = auth_sets.tenant_id AND devices.id = auth_sets.device_id
     WHERE auth_sets.tenant_id = ";
 
 impl Store {
-    /// The auth set of this identity and key, made (pending, with its device) when there is none.
-    /// The flag says that the request changed something: a new device, a new key, a preauthorisation that came true.
-    pub async fn admit(
-        &self,
-        tenant: &Tenant,
-        identity: &Identity,
-        pubkey: &str,
-        limit: i64,
-    ) -> Result<(AuthSet, bool)> {
-        if let Some(found) = self.auth_set_of(tenant, &identity.hash, pubkey).await? {
-            if found.status != Status::Preauthorized {
-                return Ok((found, false));
-            }
-            self.set_auth_status(tenant, &found.device_id, &found.id, Status::Accepted, limit, 0).await?;
-        } else {
-            self.add_auth_set(tenant, identity, pubkey, Status::Pending).await?;
-        }
-        let set =
-            self.auth_set_of(tenant, &identity.hash, pubkey).await?.ok_or(Error::NotFound("auth set"))?;
-        Ok((set, true))
-    }
-
-    async fn auth_set_of(&self, tenant: &Tenant, hash: &str, pubkey: &str) -> Result<Option<AuthSet>> {
-        let row = QueryBuilder::new(AUTH_SETS)
-            .push_bind(tenant.id())
-            .push(" AND devices.identity_hash = ")
-            .push_bind(hash)
-            .push(" AND auth_sets.pubkey = ")
-            .push_bind(pubkey)
-            .build()
-            .fetch_optional(&self.read)
-            .await?;
-        row.as_ref().map(read_auth_set).transpose()
-    }
-
-    /// Adds an auth set, and its device when the identity is new. Returns the device's id.
-    pub async fn add_auth_set(
-        &self,
-        tenant: &Tenant,
-        identity: &Identity,
-        pubkey: &str,
-        status: Status,
-    ) -> Result<String> {
-        let mut write = self.begin().await?;
-        let known: Option<(String,)> =
-            sqlx::query_as("SELECT id FROM devices WHERE tenant_id = ? AND identity_hash = ?")
-                .bind(tenant.id())
-                .bind(&identity.hash)
-                .fetch_optional(&mut *write)
-                .await?;
-        let device = match known {
-            Some((id,)) => id,
-            None => insert_device(&mut write, tenant, identity, status).await?,
-        };
-        sqlx::query(
-            "INSERT INTO auth_sets (tenant_id, id, device_id, pubkey, status, created) VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(tenant.id())
-        .bind(clock::new_id())
-        .bind(&device)
-        .bind(pubkey)
-        .bind(status.name())
-        .bind(clock::now())
-        .execute(&mut *write)
-        .await?;
-        settle(&mut write, tenant, &device).await?;
-        write.commit().await?;
-        Ok(device)
-    }
-
     /// The device with this identity.
     pub async fn device_by_identity(&self, tenant: &Tenant, hash: &str) -> Result<Option<Device>> {
         let row: Option<(String,)> =
@@ -279,100 +198,6 @@ impl Store {
         Ok(query.build().fetch_one(&self.read).await?.get(0))
     }
 
-    pub async fn auth_set(&self, tenant: &Tenant, device: &str, id: &str) -> Result<Option<AuthSet>> {
-        let row = QueryBuilder::new(AUTH_SETS)
-            .push_bind(tenant.id())
-            .push(" AND auth_sets.device_id = ")
-            .push_bind(device)
-            .push(" AND auth_sets.id = ")
-            .push_bind(id)
-            .build()
-            .fetch_optional(&self.read)
-            .await?;
-        row.as_ref().map(read_auth_set).transpose()
-    }
-
-    /// Accepts, rejects or sets back an auth set. Accepting rejects the device's other accepted set. Leaving
-    /// `accepted` revokes the set's tokens, which live `life` at most.
-    pub async fn set_auth_status(
-        &self,
-        tenant: &Tenant,
-        device: &str,
-        id: &str,
-        to: Status,
-        limit: i64,
-        life: Millis,
-    ) -> Result<Changed> {
-        let set = self.auth_set(tenant, device, id).await?.ok_or(Error::NotFound("auth set"))?;
-        if set.status == to {
-            return Ok(Changed::Done { device: None, revoked: Vec::new() });
-        }
-        let allowed = match to {
-            Status::Accepted => true,
-            Status::Rejected => matches!(set.status, Status::Pending | Status::Accepted),
-            Status::Pending => set.status != Status::Preauthorized,
-            _ => false,
-        };
-        if !allowed {
-            return Ok(Changed::Refused { from: set.status });
-        }
-        let mut write = self.begin().await?;
-        let mut revoked = Vec::new();
-        if to == Status::Accepted {
-            if limit > 0 && accepted_besides(&mut write, tenant, device).await? >= limit {
-                return Ok(Changed::LimitReached);
-            }
-            let rivals: Vec<(String,)> = sqlx::query_as(
-                "UPDATE auth_sets SET status = 'rejected'
-                 WHERE tenant_id = ? AND device_id = ? AND status = 'accepted' AND id <> ? RETURNING id",
-            )
-            .bind(tenant.id())
-            .bind(device)
-            .bind(id)
-            .fetch_all(&mut *write)
-            .await?;
-            for (rival,) in rivals {
-                revoked.extend(tokens::revoke(&mut write, tenant, &rival, life).await?);
-            }
-        }
-        if set.status == Status::Accepted {
-            revoked.extend(tokens::revoke(&mut write, tenant, id, life).await?);
-        }
-        sqlx::query("UPDATE auth_sets SET status = ? WHERE tenant_id = ? AND id = ?")
-            .bind(to.name())
-            .bind(tenant.id())
-            .bind(id)
-            .execute(&mut *write)
-            .await?;
-        let device = settle(&mut write, tenant, device).await?;
-        write.commit().await?;
-        Ok(Changed::Done { device: Some(device), revoked })
-    }
-
-    /// Forgets an auth set and revokes its tokens. A device that was only preauthorised goes with it.
-    pub async fn dismiss_auth_set(
-        &self,
-        tenant: &Tenant,
-        device: &str,
-        id: &str,
-        life: Millis,
-    ) -> Result<Option<tokens::Revocation>> {
-        let set = self.auth_set(tenant, device, id).await?.ok_or(Error::NotFound("auth set"))?;
-        let mut write = self.begin().await?;
-        let revoked = tokens::revoke(&mut write, tenant, id, life).await?;
-        sqlx::query("DELETE FROM auth_sets WHERE tenant_id = ? AND id = ?")
-            .bind(tenant.id())
-            .bind(id)
-            .execute(&mut *write)
-            .await?;
-        let status = settle(&mut write, tenant, device).await?;
-        if set.status == Status::Preauthorized && status == Status::Noauth {
-            remove_rows(&mut write, tenant, device).await?;
-        }
-        write.commit().await?;
-        Ok(revoked)
-    }
-
     /// Decommissions a device: it, its auth sets, inventory, configuration and history are gone, its tokens void,
     /// and what it had still to do in deployments ends as `decommissioned`.
     pub async fn remove_device(
@@ -417,62 +242,7 @@ impl Store {
     }
 }
 
-async fn insert_device(
-    write: &mut Write<'_>,
-    tenant: &Tenant,
-    identity: &Identity,
-    status: Status,
-) -> Result<String> {
-    let (id, now) = (clock::new_id(), clock::now());
-    sqlx::query(
-        "INSERT INTO devices (tenant_id, id, identity, identity_hash, status, created, updated)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(tenant.id())
-    .bind(&id)
-    .bind(&identity.canonical)
-    .bind(&identity.hash)
-    .bind(status.name())
-    .bind(now)
-    .bind(now)
-    .execute(&mut **write)
-    .await?;
-    super::inventory::insert(write, tenant, &id, "identity", &identity.attributes).await?;
-    Ok(id)
-}
-
-async fn accepted_besides(write: &mut Write<'_>, tenant: &Tenant, device: &str) -> Result<i64> {
-    let row: (i64,) = sqlx::query_as(
-        "SELECT count(*) FROM devices WHERE tenant_id = ? AND status = 'accepted' AND id <> ?",
-    )
-    .bind(tenant.id())
-    .bind(device)
-    .fetch_one(&mut **write)
-    .await?;
-    Ok(row.0)
-}
-
-/// Brings the device's status in line with its auth sets.
-async fn settle(write: &mut Write<'_>, tenant: &Tenant, device: &str) -> Result<Status> {
-    let rows: Vec<(String,)> =
-        sqlx::query_as("SELECT DISTINCT status FROM auth_sets WHERE tenant_id = ? AND device_id = ?")
-            .bind(tenant.id())
-            .bind(device)
-            .fetch_all(&mut **write)
-            .await?;
-    let has = |status: &Status| rows.iter().any(|(name,)| name == status.name());
-    let status = Status::ALL.into_iter().find(has).unwrap_or(Status::Noauth);
-    sqlx::query("UPDATE devices SET status = ?, updated = ? WHERE tenant_id = ? AND id = ?")
-        .bind(status.name())
-        .bind(clock::now())
-        .bind(tenant.id())
-        .bind(device)
-        .execute(&mut **write)
-        .await?;
-    Ok(status)
-}
-
-async fn remove_rows(write: &mut Write<'_>, tenant: &Tenant, device: &str) -> Result<bool> {
+pub(super) async fn remove_rows(write: &mut Write<'_>, tenant: &Tenant, device: &str) -> Result<bool> {
     super::device_deployments::end_for_device(write, tenant, device, "decommissioned").await?;
     for table in ["auth_sets", "attributes", "configurations"] {
         sqlx::query(&format!("DELETE FROM {table} WHERE tenant_id = ? AND device_id = ?"))

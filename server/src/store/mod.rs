@@ -3,6 +3,7 @@
 //! SQLite in WAL mode: one connection writes, several read. No caller sees SQL, a pool or a row, so that another
 //! data base is a change of this room only.
 pub mod artifacts;
+pub mod auth_sets;
 pub mod configurations;
 pub mod deployments;
 pub mod device_deployments;

@@ -26,7 +26,7 @@ struct Acknowledged {
 }
 
 /// A request that may be cut by the kill.
-fn cut(act: impl FnOnce() -> crate::common::Reply) -> Option<common::Reply> {
+fn cut(act: impl FnOnce() -> crate::common::Reply) -> Option<crate::common::Reply> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).ok()
 }
 
