@@ -42,8 +42,7 @@ fn each_limit_is_kept() {
     let mut scripts = Craft::default();
     scripts.header.splice(1..1, script);
     passes_limit(&scripts, Limits { script: 1999, ..Limits::default() }, "the size of scripts/");
-    let mut files = Craft::default();
-    files.data = vec![("a", vec![]), ("b", vec![]), ("c", vec![])];
+    let files = Craft { data: vec![("a", vec![]), ("b", vec![]), ("c", vec![])], ..Craft::default() };
     passes_limit(&files, Limits { files: 2, ..Limits::default() }, "number of files");
 }
 

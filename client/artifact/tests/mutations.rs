@@ -457,10 +457,9 @@ fn signatures_get_the_same_verdict() {
     let raw = ecdsa_der_to_raw(&der).unwrap();
     let flipped: Vec<u8> =
         rsa.iter().enumerate().map(|(at, byte)| if at == 100 { byte ^ 1 } else { *byte }).collect();
-    let cases: [(&str, Vec<u8>, &str, bool); 11] = [
+    let cases: [(&str, Vec<u8>, &str, bool); 10] = [
         ("RSA", encode(&rsa), "rsa2048.pub", true),
         ("ECDSA, R and S", encode(&raw), "p256.pub", true),
-        ("ECDSA, DER", encode(&der), "p256.pub", true),
         ("another key", encode(&rsa), "rsa3072.pub", false),
         ("a key of another kind", encode(&rsa), "p256.pub", false),
         ("a flipped bit", encode(&flipped), "rsa2048.pub", false),
@@ -470,7 +469,7 @@ fn signatures_get_the_same_verdict() {
         ("no padding", encode(&rsa).strip_suffix(b"==").unwrap().to_vec(), "rsa2048.pub", false),
         ("R and S of zeros", encode(&[0; 64]), "p256.pub", false),
     ];
-    for (name, signature, key, expected) in cases {
+    let verdicts = |signature: Vec<u8>, key: &str| {
         let bytes = Craft { signature: Some(signature), ..craft.clone() }.bytes();
         folder.file("s.mender", &bytes);
         let theirs = folder
@@ -480,8 +479,13 @@ fn signatures_get_the_same_verdict() {
         let key = VerifyKey::from_pem(&std::fs::read(folder.path().join(key)).unwrap()).unwrap();
         let ours = Reader::new(bytes.as_slice(), &Limits::default())
             .and_then(|reader| reader.signature().unwrap().verify(&[key]).and(reader.validate().map(drop)));
-        assert_eq!((theirs, ours.is_ok()), (expected, expected), "{name}: {ours:?}");
+        (theirs, ours.is_ok())
+    };
+    for (name, signature, key, expected) in cases {
+        assert_eq!(verdicts(signature, key), (expected, expected), "{name}");
     }
+    // DER is what hardware keys make: Mender's clients accept it, mender-artifact 3.9.0 does not.
+    assert_eq!(verdicts(encode(&der), "p256.pub"), (false, true), "ECDSA, DER");
 }
 
 /// Mender's own client takes no line end in the signature's text, mender-artifact does: we are with the client.

@@ -80,8 +80,8 @@ fn nothing_is_believed_before_its_end() {
 
 #[test]
 fn a_file_that_is_left_early_is_checked_all_the_same() {
-    let mut craft = Craft::default();
-    craft.data = vec![("file1", vec![7; 100_000]), ("file2", b"2".to_vec())];
+    let data = vec![("file1", vec![7; 100_000]), ("file2", b"2".to_vec())];
+    let craft = Craft { data, ..Craft::default() };
     let bytes = craft.bytes();
     let mut whole = reader(&bytes).unwrap();
     let mut payload = whole.next_payload().unwrap().unwrap();

@@ -13,13 +13,16 @@ use std::time::{Duration, Instant, SystemTime};
 const MOMENTS: u64 = 50;
 const ARTIFACTS: &str = "/api/management/v1/deployments/artifacts";
 
+/// A status that was acknowledged, and one that was sent and not answered.
+type Status = (String, Option<String>);
+
 /// What the server acknowledged, by all threads.
 #[derive(Default)]
 struct Acknowledged {
     /// Id to the bytes.
     artifacts: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// `(deployment, device)` to the last status that was acknowledged, and one that was sent and not answered.
-    statuses: Mutex<BTreeMap<(String, String), (String, Option<String>)>>,
+    /// `(deployment, device)` to the last status.
+    statuses: Mutex<BTreeMap<(String, String), Status>>,
     /// Device to its last inventory, likewise.
     inventories: Mutex<BTreeMap<String, (u64, Option<u64>)>>,
     count: AtomicU64,
