@@ -54,6 +54,51 @@ impl Debian {
         })
     }
 
+    /// The version of a source package.
+    pub fn source_version(&self, package: &str) -> Result<String> {
+        let shown =
+            run::output(self.apt_of_sources("apt-cache")?.args(["showsrc", "--only-source", package]))?;
+        let version = shown.lines().rev().find_map(|line| line.strip_prefix("Version: "));
+        version.map(String::from).ok_or_else(|| Error::Unexpected {
+            what: format!("the source package {package}"),
+            expected: "a version".into(),
+            found: "none in the lists".into(),
+        })
+    }
+
+    /// Fetches a source package, checked by apt, and unpacks it with Debian's patches into the new folder `into`.
+    pub fn unpack_source(&self, package: &str, into: &Path) -> Result<()> {
+        let fetched = folder(into.with_extension("fetched"))?;
+        let mut apt = self.apt_of_sources("apt-get")?;
+        run::output(apt.args(["-qq", "source", "--download-only", package]).current_dir(&fetched))?;
+        let script = r#"dpkg-source --no-check -x "$1"/*.dsc "$2" && rm -r "$1""#;
+        run::output(Command::new("sh").args(["-c", script, "sh"]).arg(&fetched).arg(into)).map(drop)
+    }
+
+    /// apt with the lists of source packages, from where the host has its binary packages of Debian from.
+    fn apt_of_sources(&self, program: &str) -> Result<Command> {
+        if !self.has_lists() {
+            self.update()?;
+        }
+        let (list, lists) = (self.cache.join("apt/sources.list"), self.cache.join("apt/source-lists"));
+        let apt = |program: &str| {
+            let mut apt = self.apt(program);
+            apt.arg("-o").arg(format!("Dir::Etc::SourceList={}", list.display()));
+            apt.args(["-o", "Dir::Etc::SourceParts=/dev/null"]);
+            apt.arg("-o").arg(format!("Dir::State::lists={}", lists.display()));
+            apt
+        };
+        if !lists.exists() {
+            let format = "deb-src $(REPO_URI) $(RELEASE) $(COMPONENT)";
+            let mut targets = self.apt("apt-get");
+            targets.args(["indextargets", "--format", format, "Identifier: Packages", "Origin: Debian"]);
+            fs::write(&list, run::output(&mut targets)?).context("write", list.display())?;
+            folder(lists.join("partial"))?;
+            run::output(apt("apt-get").args(["-qq", "update"]))?;
+        }
+        Ok(apt(program))
+    }
+
     fn unpack(&self, package: &str) -> Result<PathBuf> {
         let shown = run::output(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?;
         let version = shown.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap_or("unknown");

@@ -43,6 +43,18 @@ impl House {
         Err(Error::Missing { object, next: "run scripts/build".into() })
     }
 
+    /// The client for machines of an architecture, Debian's name of it.
+    pub fn client(&self, architecture: &str) -> Result<PathBuf> {
+        if architecture == "amd64" {
+            return self.program("rota");
+        }
+        let object = self.build.join("bin").join(architecture).join("rota");
+        if object.is_file() {
+            return Ok(object);
+        }
+        Err(Error::Missing { object, next: format!("run scripts/cross {architecture}") })
+    }
+
     /// What is kept from run to run: unpacked Debian packages.
     pub fn cache(&self) -> Result<PathBuf> {
         folder(self.build.join("qemu-cache"))

@@ -60,6 +60,12 @@ impl Release {
         self
     }
 
+    /// The boot loader finds nothing to load.
+    pub fn without_kernel(mut self) -> Release {
+        self.without.push("/boot/vmlinuz");
+        self
+    }
+
     /// The client ends as soon as it starts.
     pub fn with_client_that_exits(self) -> Release {
         self.with_file("/usr/sbin/rota", b"#!/bin/sh\nexit 1\n", 0o755)

@@ -46,8 +46,11 @@ impl Tree {
         tree.add_busybox(&debian)?;
         tree.add_kernel(&debian, kind)?;
         tree.add_libraries(&debian)?;
-        tree.add_rota(house)?;
+        tree.add_rota(house, kind)?;
         tree.add_init(kind)?;
+        for (path, content) in kind.files(house)? {
+            tree.write(path, &content, 0o644)?;
+        }
         Ok(tree)
     }
 
@@ -112,12 +115,25 @@ impl Tree {
         if !files.join(&modules).join("modules.dep.bin").exists() {
             run::output(run::admin("depmod").arg("-b").arg(&files).arg(version))?;
         }
-        for name in kind.modules() {
+        self.add_modules(&files, version, kind.modules())?;
+        if !kind.early_modules().is_empty() {
+            let early = Tree(folder(self.0.with_extension("initramfs"))?);
+            early.add_busybox_as_init(debian)?;
+            early.add_modules(&files, version, kind.early_modules())?;
+            early.pack(&self.at("/boot/initrd.img"))?;
+        }
+        Ok(())
+    }
+
+    /// Modules with those that they need, and the list of them for init.
+    fn add_modules(&self, files: &Path, version: &str, names: &[&str]) -> Result<()> {
+        let modules = Path::new("lib/modules").join(version);
+        for name in names {
             let mut modprobe = run::admin("modprobe");
-            modprobe.arg("-d").arg(&files).args(["-S", version, "--show-depends", name]);
+            modprobe.arg("-d").arg(files).args(["-S", version, "--show-depends", name]);
             for module in run::output(&mut modprobe)?.lines().filter_map(|l| l.strip_prefix("insmod ")) {
                 let from = Path::new(module.trim());
-                let path = from.strip_prefix(&files).map_err(|_| Error::Unexpected {
+                let path = from.strip_prefix(files).map_err(|_| Error::Unexpected {
                     what: format!("the module {name}"),
                     expected: format!("a file below {}", files.display()),
                     found: module.into(),
@@ -129,7 +145,28 @@ impl Tree {
             self.copy(&files.join(&modules).join(list), &modules.join(list).to_string_lossy(), 0o644)?;
         }
         run::output(run::admin("depmod").arg("-b").arg(&self.0).arg(version))?;
-        self.write("/etc/modules", (kind.modules().join("\n") + "\n").as_bytes(), 0o644)
+        self.write("/etc/modules", (names.join("\n") + "\n").as_bytes(), 0o644)
+    }
+
+    /// BusyBox with the script that an initramfs is.
+    fn add_busybox_as_init(&self, debian: &Debian) -> Result<()> {
+        let busybox = debian.unpacked("busybox-static")?.join("bin/busybox");
+        self.copy(&busybox, "/bin/busybox", 0o755)?;
+        for applet in ["sh", "mount", "umount", "modprobe", "sed", "grep", "usleep", "switch_root"] {
+            self.link(&format!("bin/{applet}"), "busybox")?;
+        }
+        for path in ["dev", "proc", "sys", "root"] {
+            folder(self.0.join(path))?;
+        }
+        self.write("/init", include_bytes!("../image/initramfs"), 0o755)
+    }
+
+    /// Packs the tree as an initramfs, and removes it.
+    fn pack(self, archive: &Path) -> Result<()> {
+        let script = r#"set -o pipefail; cd "$1"; find . | cpio -o -H newc --quiet -R 0:0 | gzip -6 >"$2""#;
+        let packed = std::path::absolute(archive).context("find", archive.display())?;
+        run::output(Command::new("bash").args(["-c", script, "bash"]).arg(&self.0).arg(packed))?;
+        fs::remove_dir_all(&self.0).context("remove", self.0.display())
     }
 
     fn add_libraries(&self, debian: &Debian) -> Result<()> {
@@ -154,14 +191,14 @@ impl Tree {
         Ok(())
     }
 
-    fn add_rota(&self, house: &House) -> Result<()> {
-        self.copy(&house.program("rota")?, "/usr/sbin/rota", 0o755)?;
+    fn add_rota(&self, house: &House, kind: &dyn Kind) -> Result<()> {
+        self.copy(&house.client(kind.architecture())?, "/usr/sbin/rota", 0o755)?;
         self.copy(&house.source("client/dist/rota-guard")?, "/usr/lib/rota/rota-guard", 0o755)?;
         self.link("var/lib/rota", "/data/rota")
     }
 
     fn add_init(&self, kind: &dyn Kind) -> Result<()> {
-        let inittab = include_str!("../image/inittab").replace("@SHELL@", kind.shell());
+        let inittab = include_str!("../image/inittab").replace("@SHELL@", kind.shell()) + kind.services();
         self.write("/etc/inittab", inittab.as_bytes(), 0o644)?;
         self.write("/etc/init.d/rcS", include_bytes!("../image/rcS"), 0o755)?;
         self.write("/usr/lib/lab/shell", include_bytes!("../image/shell"), 0o755)?;

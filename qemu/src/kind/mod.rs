@@ -1,5 +1,8 @@
 //! Kinds of machines: one trait, one file per kind.
 
+mod arm64;
+mod arm64_fast;
+mod uboot;
 mod x86_64;
 
 use std::fmt;
@@ -10,10 +13,13 @@ use crate::disk::Layout;
 use crate::error::{Error, Result};
 use crate::house::House;
 
+pub use arm64::Arm64;
+pub use arm64_fast::Arm64Fast;
+pub use uboot::Copies;
 pub use x86_64::{grub_block, X86_64};
 
 /// Every kind there is.
-pub const ALL: [&dyn Kind; 1] = [&X86_64];
+pub const ALL: [&dyn Kind; 3] = [&X86_64, &Arm64Fast, &Arm64];
 
 /// The kind called `name`.
 pub fn named(name: &str) -> Result<&'static dyn Kind> {
@@ -90,6 +96,18 @@ pub trait Kind: Sync {
     fn kernel(&self) -> &'static str;
     /// Kernel modules to load at start; those that they need come along.
     fn modules(&self) -> &'static [&'static str];
+    /// Kernel modules that the root file system needs: with any, the slot has an initramfs.
+    fn early_modules(&self) -> &'static [&'static str] {
+        &[]
+    }
+    /// What the slot has for the boot loader: path, content.
+    fn files(&self, _house: &House) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+    /// Further lines for `/etc/inittab`.
+    fn services(&self) -> &'static str {
+        ""
+    }
     /// Terminal device of the lab's shell, for example `ttyS1`.
     fn shell(&self) -> &'static str;
     /// What is mounted at start: device, folder, file system.

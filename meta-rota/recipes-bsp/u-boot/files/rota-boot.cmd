@@ -15,7 +15,8 @@
 # The script never returns to the prompt.
 #
 # One command a line; `then`, `do` and `else` end a line; no backslashes, and # only in the first column: the lines are
-# joined into one. Names that begin with rota_ are variables of the shell, not of the environment; they are never empty.
+# joined into one. What may have many words is quoted: some U-Boots take 16. Names that begin with rota_ are variables of
+# the shell, not of the environment, and are never empty.
 
 @PREPARE@
 rota_slot=A
@@ -57,16 +58,16 @@ fi
 for rota_turn in 1 2 3; do
   if test ${rota_slot} = A; then
     rota_part=@PART_A_HEX@
-    setenv bootargs root=@ROOT_A@ @ARGS@ rota.slot=A
+    setenv bootargs "root=@ROOT_A@ @ARGS@ rota.slot=A"
   else
     rota_part=@PART_B_HEX@
-    setenv bootargs root=@ROOT_B@ @ARGS@ rota.slot=B
+    setenv bootargs "root=@ROOT_B@ @ARGS@ rota.slot=B"
   fi
   if test ${rota_trial} = 1; then
-    setenv bootargs ${bootargs} rota.trial=1
+    setenv bootargs "${bootargs} rota.trial=1"
   fi
   if test ${rota_spent} = 0; then
-    echo rota: slot ${rota_slot}, trial ${rota_trial}, boot ${bootcount} of ${bootlimit}
+    echo "rota: booting slot ${rota_slot}, bootcount ${bootcount} of ${bootlimit}, ${bootargs}"
     rota_whole=0
     rota_initrd=-
     rota_fdt=${fdtcontroladdr}

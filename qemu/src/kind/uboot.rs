@@ -1,0 +1,154 @@
+//! What the machines with U-Boot have in common: building the loader, and its environment as seen from outside.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Loader, Slot};
+use crate::debian::Debian;
+use crate::disk;
+use crate::error::{Context, Error, Result};
+use crate::house::{folder, House};
+use crate::run;
+
+/// What every board uses, and what the machines add to it.
+const FILES: &str = "meta-rota/recipes-bsp/u-boot/files";
+const MACHINES: &str = "qemu/u-boot";
+const PATCH: &str = "env-fat-nvme.patch";
+
+/// Builds U-Boot: $1 source (new), $2 output (new), $3 what every board uses, $4 the machines' files, $5 the machine.
+const BUILD: &str = r#"set -e
+    patch -s -d "$1" -p1 <"$4/env-fat-nvme.patch"
+    "$3/rota-uboot" "$4/$5.conf" "$2/rota"
+    export CROSS_COMPILE=aarch64-linux-gnu- ARCH=arm KBUILD_BUILD_USER=rota KBUILD_BUILD_HOST=rota
+    make -s -C "$1" O="$2/build" qemu_arm64_defconfig
+    cd "$2/build"
+    "$1/scripts/kconfig/merge_config.sh" -m .config "$3/rota.cfg" "$2/rota/rota-bootcmd.cfg" "$4/$5.cfg"
+    make -s -C "$1" O="$2/build" olddefconfig
+    make -s -C "$1" O="$2/build" -j2 KCPPFLAGS=-DCONFIG_SYS_EARLY_PCI_INIT u-boot.bin u-boot-initial-env
+    "$3/rota-uboot" "$4/$5.conf" "$2/rota" u-boot-initial-env
+    cp u-boot.bin "$2/rota/rota-env.txt" "$2"
+    rm -r "$1" "$2/build" "$2/rota""#;
+
+/// U-Boot for a machine, built.
+pub struct UBoot {
+    folder: PathBuf,
+}
+
+impl UBoot {
+    /// Builds it, unless that was done from the same inputs before.
+    pub fn build(house: &House, machine: &str) -> Result<UBoot> {
+        let debian = Debian::new(house, "arm64")?;
+        let (files, machines) = (house.source(FILES)?, house.source(MACHINES)?);
+        let script = folder(house.cache()?.join("u-boot").join(format!("{machine}.script")))?;
+        let mut make = Command::new(files.join("rota-uboot"));
+        run::output(make.arg(machines.join(format!("{machine}.conf"))).arg(&script))?;
+        let mut inputs = format!("{}\n{BUILD}", debian.source_version("u-boot")?).into_bytes();
+        for path in [
+            script.join("rota-bootcmd.cfg"),
+            script.join("rota-env.txt"),
+            files.join("rota-uboot"),
+            files.join("rota.cfg"),
+            machines.join(PATCH),
+            machines.join(format!("{machine}.cfg")),
+        ] {
+            inputs.extend(read(&path)?);
+        }
+        let key = disk::digest(&inputs[..]).context("read", "U-Boot's inputs")?;
+        let done = house.cache()?.join("u-boot").join(format!("{machine}-{}", &key[..16]));
+        if !done.exists() {
+            println!("building U-Boot for {machine} (about a minute)");
+            let work = folder(done.with_extension("part"))?;
+            fs::remove_dir_all(&work).context("empty", work.display())?;
+            let (source, out) = (work.join("source"), folder(work.join("out"))?);
+            debian.unpack_source("u-boot", &source)?;
+            let mut build = Command::new("sh");
+            build.args(["-c", BUILD, "sh"]).args([&source, &out, &files, &machines]).arg(machine);
+            run::output(&mut build)?;
+            fs::rename(&out, &done).context("move", out.display())?;
+            fs::remove_dir_all(&work).context("remove", work.display())?;
+        }
+        Ok(UBoot { folder: done })
+    }
+
+    /// Puts the loader beside the disk, where the machine's emulator looks for it.
+    pub fn install(&self, disk: &Path) -> Result<()> {
+        let place = disk.with_file_name(BINARY);
+        fs::copy(self.folder.join(BINARY), &place).context("write", place.display()).map(drop)
+    }
+
+    /// The environment to begin with, as text.
+    pub fn environment(&self) -> Result<Vec<u8>> {
+        read(&self.folder.join("rota-env.txt"))
+    }
+
+    /// The same as an image of `size` bytes for one of two copies, in a file of the folder `work`.
+    pub fn image(&self, size: usize, work: &Path) -> Result<PathBuf> {
+        let image = work.join("uboot.env");
+        let mut make = Command::new("mkenvimage");
+        make.args(["-r", "-s", &size.to_string(), "-o"]).arg(&image).arg(self.folder.join("rota-env.txt"));
+        run::output(&mut make).map(|_| image)
+    }
+}
+
+/// The loader's file in the folder of a machine.
+pub const BINARY: &str = "u-boot.bin";
+
+/// The two copies of an environment, taken from a disk.
+pub struct Copies(pub [Vec<u8>; 2]);
+
+impl Copies {
+    /// The variables in force, as Debian's `fw_printenv` reads them.
+    pub fn variables(&self, disk: &Path) -> Result<BTreeMap<String, String>> {
+        let mut config = String::new();
+        for (number, bytes) in self.0.iter().enumerate() {
+            let file = disk.with_extension(format!("env{number}"));
+            fs::write(&file, bytes).context("write", file.display())?;
+            config += &format!("{} 0 {:#x}\n", file.display(), bytes.len());
+        }
+        let file = disk.with_extension("fw_env.config");
+        fs::write(&file, config).context("write", file.display())?;
+        let printed = run::output(Command::new("fw_printenv").arg("-c").arg(&file))?;
+        let pairs = printed.lines().filter_map(|line| line.split_once('='));
+        Ok(pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect())
+    }
+
+    /// What they say. Without a trial both must say the same: what holds is in both copies.
+    pub fn loader(&self, disk: &Path) -> Result<Loader> {
+        let variables = self.variables(disk)?;
+        let value = |key: &str| variables.get(key).map_or("", String::as_str);
+        let trial = value("upgrade_available") == "1";
+        let named = match value("mender_boot_part") {
+            "2" => Slot::A,
+            "3" => Slot::B,
+            other => {
+                return Err(Error::Unexpected {
+                    what: "mender_boot_part in U-Boot's environment".into(),
+                    expected: "2 or 3".into(),
+                    found: other.into(),
+                })
+            }
+        };
+        let same = text(&self.0[0]) == text(&self.0[1]);
+        if !trial && !same {
+            return Err(Error::Unexpected {
+                what: "the two copies of U-Boot's environment".into(),
+                expected: "the same in both".into(),
+                found: "a difference".into(),
+            });
+        }
+        Ok(Loader { committed: if trial { named.other() } else { named }, trial })
+    }
+}
+
+/// The variables of a copy, without its header and what is behind them.
+fn text(copy: &[u8]) -> &[u8] {
+    let text = &copy[5..];
+    let end = text.windows(2).position(|pair| pair == [0, 0]).unwrap_or(text.len());
+    &text[..end]
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).context("read", path.display())
+}
