@@ -23,14 +23,23 @@ pub struct Settings {
     pub parts: [u32; 2],
 }
 
+type Open = fn(&Settings) -> Result<Box<dyn Boot>, Error>;
+
+/// Every back end, by the name that `rota.toml` calls it.
+const BACK_ENDS: [(&str, Open); 3] = [
+    ("grub", |settings| Ok(Box::new(grub::Grub::open(settings)?))),
+    ("uboot", |settings| Ok(Box::new(uboot::UBoot::open(settings)?))),
+    ("fake", |settings| Ok(Box::new(fake::Fake::open(settings)?))),
+];
+
 /// Opens the back end that the settings name.
 pub fn open(settings: &Settings) -> Result<Box<dyn Boot>, Error> {
-    match settings.backend.as_str() {
-        "grub" => Ok(Box::new(grub::Grub::open(settings)?)),
-        "uboot" => Ok(Box::new(uboot::UBoot::open(settings)?)),
-        "fake" => Ok(Box::new(fake::Fake::open(settings)?)),
-        other => Err(Error::Refused(format!(
-            "there is no boot back end \"{other}\"; set backend in [boot] of rota.toml to \"grub\" or \"uboot\""
+    match BACK_ENDS.iter().find(|(name, _)| *name == settings.backend) {
+        Some((_, open)) => open(settings),
+        None => Err(Error::Refused(format!(
+            "there is no boot back end \"{}\"; set backend in [boot] of rota.toml to one of {}",
+            settings.backend,
+            BACK_ENDS.map(|(name, _)| name).join(", ")
         ))),
     }
 }
