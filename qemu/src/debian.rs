@@ -106,7 +106,12 @@ impl Debian {
         if files.exists() {
             return Ok(files);
         }
-        let work = folder(files.with_extension("part"))?;
+        // What an interrupted run has left is half made.
+        let work = self.cache.join("packages").join(format!("{package}.part"));
+        if work.exists() {
+            fs::remove_dir_all(&work).context("remove", work.display())?;
+        }
+        let work = folder(work)?;
         run::output(self.apt("apt-get").args(["-qq", "download", package]).current_dir(&work))?;
         let archive = only_entry(&work)?;
         let tree = work.join("files");

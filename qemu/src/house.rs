@@ -1,6 +1,7 @@
 //! Where things lie on the host: the checkout, its build folder, the programs, the cache.
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Result};
@@ -83,7 +84,12 @@ impl Turn {
     /// Waits for it, however long that takes.
     pub fn take() -> Result<Turn> {
         let path = std::env::temp_dir().join("rota-qemu.lock");
-        let file = File::options().create(true).append(true).open(&path).context("open", path.display())?;
+        // Opened for reading where it exists: it may be another user's.
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => File::create(&path),
+            opened => opened,
+        };
+        let file = file.context("open", path.display())?;
         file.lock().context("lock", path.display())?;
         Ok(Turn(file))
     }
