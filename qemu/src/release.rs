@@ -152,6 +152,7 @@ inventory_interval = "10s"
 retry_interval = "2s"
 
 [download]
+retries = 3
 retry_interval = "2s"
 
 [health]
