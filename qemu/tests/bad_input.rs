@@ -77,18 +77,35 @@ fn spoilt_artifacts_are_refused_and_the_next_one_is_installed() -> Result<()> {
     scene.refused("larger than the slot", &built, &["slot", "67108864", "50331648"])?;
 
     let Scene { lab, machine, device } = &mut scene;
-    println!("a full data partition");
-    machine.run("dd if=/dev/zero of=/data/filler bs=64k 2>/dev/null; dd if=/dev/zero of=/data/filler2 bs=512 2>/dev/null; sync; df /data")?;
+    println!("a full data partition does not keep an update from being recorded");
+    fill_data(machine)?;
     lab.publish(lab.release("full"))?;
-    let deployment = lab.server.deploy("full", device)?;
-    let end = lab.server.watch(&deployment, UPDATE, |_| ())?;
-    println!("  {} {}", end.status, end.substate);
-    machine.run("rm /data/filler /data/filler2")?;
+    lab.server.expect_success(&lab.server.deploy("full", device)?, UPDATE)?;
+    machine.expect_committed(Slot::B, "full")?;
+
+    println!("one without room for the journal refuses updates");
+    machine.run("rm /data/rota/journal.*")?;
+    fill_data(machine)?;
+    machine.run("killall rota")?;
+    lab.publish(lab.release("unrecorded"))?;
+    let deployment = lab.server.deploy("unrecorded", device)?;
+    let report = lab.server.expect_failure(&deployment, &["no room on the data partition"], UPDATE)?;
+    println!("  {}", report.lines().next().unwrap_or_default());
+    machine.expect_committed(Slot::B, "full")?;
+    machine.run("rm /data/filler*")?;
 
     println!("and the next good release");
     let good = lab.publish(lab.release("good"))?;
     lab.server.expect_success(&lab.server.deploy("good", device)?, UPDATE)?;
-    check("what the machine runs", machine.running()?.release, good.name)
+    machine.expect_committed(Slot::A, &good.name)
+}
+
+/// Leaves not a block free on the data partition.
+fn fill_data(machine: &mut Machine) -> Result<()> {
+    let left = machine.run(
+        "for size in 64k 512; do dd if=/dev/zero bs=$size >>/data/filler 2>/dev/null; done; sync; df /data | tail -n 1",
+    )?;
+    check("that the data partition is full", left.contains(" 0 100%"), true)
 }
 
 #[test]
