@@ -45,7 +45,9 @@ pub fn ensure(folder: &Path, hosts: &[String]) -> anyhow::Result<Files> {
     let files = Files::new(folder);
     let read =
         |path: &Path| std::fs::read_to_string(path).map_err(|error| files::Error::new("read", path, error));
-    if !files.ca.exists() || !files.ca_key.exists() {
+    // Only before a certificate was ever made: a CA that devices trust is never replaced.
+    let issued = files.chain.try_exists()? || files.names.try_exists()?;
+    if !issued && !(files.ca.try_exists()? && files.ca_key.try_exists()?) {
         let key = KeyPair::generate()?;
         let ca = ca_params()?.self_signed(&key)?;
         files::write_private(&files.ca_key, key.serialize_pem().as_bytes())?;
@@ -66,6 +68,8 @@ pub fn ensure(folder: &Path, hosts: &[String]) -> anyhow::Result<Files> {
     let ca = read(&files.ca)?;
     let issuer = Issuer::from_ca_cert_pem(&ca, KeyPair::from_pem(&read(&files.ca_key)?)?)?;
     let key = KeyPair::generate()?;
+    // Written last, so that a certificate and a key that do not belong together are made anew.
+    files::write_public(&files.names, b"")?;
     let certificate = server_params(names)?.signed_by(&key, &issuer)?;
     files::write_private(&files.key, key.serialize_pem().as_bytes())?;
     files::write_public(&files.chain, format!("{}{ca}", certificate.pem()).as_bytes())?;
@@ -97,4 +101,31 @@ fn life(params: &mut CertificateParams, life: Duration) {
     let now = OffsetDateTime::now_utc();
     params.not_before = now - BACKDATED;
     params.not_after = now + life;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ca_that_was_used_is_never_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ensure(folder.path(), &[]).unwrap();
+        let ca = std::fs::read(&files.ca).unwrap();
+        std::fs::rename(&files.ca_key, folder.path().join("offline")).unwrap();
+        assert!(ensure(folder.path(), &[]).is_ok(), "serving goes on without the CA's key");
+        let error = ensure(folder.path(), &["new.example".into()]).err().unwrap().to_string();
+        assert!(error.contains("ca-key.pem"), "{error}");
+        assert_eq!(std::fs::read(&files.ca).unwrap(), ca);
+    }
+
+    #[test]
+    fn a_certificate_that_was_not_finished_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ensure(folder.path(), &[]).unwrap();
+        let chain = std::fs::read(&files.chain).unwrap();
+        std::fs::write(&files.names, "").unwrap();
+        ensure(folder.path(), &[]).unwrap();
+        assert_ne!(std::fs::read(&files.chain).unwrap(), chain);
+    }
 }

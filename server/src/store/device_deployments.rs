@@ -266,6 +266,10 @@ impl Store {
         if part.status == status && substate.is_none_or(|text| text == part.substate) {
             return Ok(Reported::Taken { status: part.status, changed: false });
         }
+        // Told twice: the try that failed is over, and the next one has not begun.
+        if status == "failure" && part.attempts > 0 && part.status == "pending" && part.request.is_none() {
+            return Ok(Reported::Taken { status: part.status, changed: false });
+        }
         let retry = status == "failure" && part.status != "failure" && part.attempts < part.retries;
         let next = if retry { "pending" } else { status };
         let now = clock::now();
