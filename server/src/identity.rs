@@ -3,6 +3,9 @@ use crate::keys;
 use crate::store::devices::Identity;
 use serde_json::{Map, Value};
 
+/// Most bytes of an identity.
+const MOST: usize = 16 << 10;
+
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("id_data: expected a JSON object with at least one attribute, found {0}")]
 pub struct Error(String);
@@ -22,6 +25,9 @@ pub fn from_map(attributes: Map<String, Value>) -> Result<Identity, Error> {
         return Err(Error("an empty object".into()));
     }
     let canonical = serde_json::to_string(&attributes).map_err(|error| Error(error.to_string()))?;
+    if canonical.len() > MOST {
+        return Err(Error(format!("{} bytes, where {MOST} are allowed", canonical.len())));
+    }
     let hash = keys::hex(ring::digest::digest(&ring::digest::SHA256, canonical.as_bytes()).as_ref());
     Ok(Identity { canonical, hash, attributes })
 }

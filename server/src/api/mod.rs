@@ -15,6 +15,7 @@ use axum::routing::get;
 use axum::Router;
 use http::{HeaderMap, StatusCode};
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
@@ -76,13 +77,19 @@ pub fn router(app: Shared) -> Router {
         .route("/health/live", get(|| async { StatusCode::NO_CONTENT }))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
-        .route("/api/openapi.json", get(|| async { axum::Json(openapi()) }))
+        .route("/api/openapi.json", get(description))
         .fallback(|| async { error::Fault::new(StatusCode::NOT_FOUND, "no such path") })
         .method_not_allowed_fallback(|| async { error::of_status(StatusCode::METHOD_NOT_ALLOWED) })
         .layer(DefaultBodyLimit::max(BODY))
         .layer(CatchPanicLayer::new())
         .layer(axum::middleware::from_fn_with_state(app.clone(), middleware::request))
         .with_state(app)
+}
+
+/// Made once: it does not change while the program runs.
+async fn description() -> axum::Json<&'static OpenApi> {
+    static API: OnceLock<OpenApi> = OnceLock::new();
+    axum::Json(API.get_or_init(openapi))
 }
 
 async fn ready(State(app): State<Shared>) -> error::Result<StatusCode> {

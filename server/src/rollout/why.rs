@@ -1,6 +1,6 @@
 //! Why a device of a deployment is where it is, in a sentence.
 use crate::clock::{self, Millis};
-use crate::store::device_deployments::Part;
+use crate::store::device_deployments::{Part, FINAL};
 use crate::store::devices::Status;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,8 +10,8 @@ use utoipa::ToSchema;
 pub struct Why {
     pub device_id: String,
     pub status: String,
-    /// `not_accepted`, `behind_another`, `not_seen`, `not_asked`, `told`, `again`, `under_way`, `paused`, `done`,
-    /// `failed`, `skipped`, `aborted`, `decommissioned`
+    /// `not_accepted`, `behind_another`, `not_seen`, `not_asked`, `told`, `again`, `waiting`, `under_way`, `paused`,
+    /// `done`, `failed`, `skipped`, `aborted`, `decommissioned`
     pub code: &'static str,
     pub reason: String,
     /// Since when it is so.
@@ -49,6 +49,10 @@ fn explain(part: &Part, around: &Surroundings) -> (&'static str, String) {
         "" => String::new(),
         substate => format!(": {substate}"),
     };
+    let under_way = !FINAL.contains(&part.status.as_str()) && part.status != "pending";
+    if under_way && part.substate.to_lowercase().starts_with("waiting") {
+        return ("waiting", format!("the device is {}", part.substate));
+    }
     match part.status.as_str() {
         "pending" => waiting(part, around),
         "success" => ("done", format!("{} is installed", part.artifact_name)),
@@ -96,5 +100,68 @@ fn waiting(part: &Part, around: &Surroundings) -> (&'static str, String) {
             ("not_asked", format!("the device has not asked for updates since; {seen}"))
         }
         _ => ("not_seen", format!("the device has not been seen since the deployment was made; {seen}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(status: &str, substate: &str) -> Part {
+        Part {
+            deployment_id: "x".into(),
+            device_id: "d".into(),
+            status: status.into(),
+            substate: substate.into(),
+            reason: String::new(),
+            created: 10,
+            started: None,
+            finished: None,
+            artifact_id: None,
+            request: None,
+            attempts: 0,
+            has_log: false,
+            deployment_name: "n".into(),
+            artifact_name: "rel-2".into(),
+            kind: "software".into(),
+            force_installation: false,
+            retries: 0,
+            configuration: None,
+            seq: 1,
+        }
+    }
+
+    fn around(status: Option<Status>, check_in: Option<Millis>) -> Surroundings {
+        Surroundings { status, check_in, ahead: None }
+    }
+
+    #[test]
+    fn a_pending_device_says_what_it_waits_for() {
+        let accepted = Some(Status::Accepted);
+        for (around, code) in [
+            (around(None, None), "decommissioned"),
+            (around(Some(Status::Rejected), None), "not_accepted"),
+            (around(accepted, None), "not_seen"),
+            (around(accepted, Some(9)), "not_seen"),
+            (around(accepted, Some(11)), "not_asked"),
+            (Surroundings { ahead: Some("m".into()), ..around(accepted, None) }, "behind_another"),
+        ] {
+            assert_eq!(why(&part("pending", ""), &around).code, code);
+        }
+        let failed = Part { attempts: 1, retries: 3, reason: "no room".into(), ..part("pending", "") };
+        let again = why(&failed, &around(accepted, None));
+        assert_eq!(again.code, "again");
+        assert!(again.reason.contains("retry 1 of 3 (it failed: no room)"), "{}", again.reason);
+    }
+
+    #[test]
+    fn a_device_at_work_says_what_it_does() {
+        let around = around(Some(Status::Accepted), None);
+        let window = why(&part("downloading", "waiting for its download window, 02:00 to 04:00"), &around);
+        assert_eq!(window.code, "waiting");
+        assert_eq!(window.reason, "the device is waiting for its download window, 02:00 to 04:00");
+        assert_eq!(why(&part("rebooting", ""), &around).reason, "the device is rebooting");
+        assert_eq!(why(&part("pause_before_committing", "asks a person"), &around).code, "paused");
+        assert!(why(&part("failure", ""), &around).reason.contains("gave no reason"));
     }
 }

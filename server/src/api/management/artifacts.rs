@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use http::{header, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// Most characters of a description.
@@ -120,10 +121,25 @@ pub fn bad_form(error: axum::extract::multipart::MultipartError) -> Fault {
     Fault::new(error.status(), format!("the form could not be read: {}", error.body_text()))
 }
 
+/// A client that sends nothing for so long has gone away.
+pub const CHUNK_WITHIN: Duration = Duration::from_secs(60);
+
+/// The next part of a field.
+pub async fn chunk(field: &mut Field<'_>) -> Result<Option<bytes::Bytes>> {
+    match tokio::time::timeout(CHUNK_WITHIN, field.chunk()).await {
+        Ok(chunk) => chunk.map_err(bad_form),
+        Err(_) => Err(stalled()),
+    }
+}
+
+pub fn stalled() -> Fault {
+    Fault::new(StatusCode::REQUEST_TIMEOUT, "the upload stood still for too long")
+}
+
 /// A field that is a short text.
 pub async fn text(mut field: Field<'_>, name: &str, most: usize) -> Result<String> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(bad_form)? {
+    while let Some(chunk) = chunk(&mut field).await? {
         if bytes.len() + chunk.len() > most {
             return Err(Fault::bad_request(format!("{name}: expected at most {most} bytes")));
         }
@@ -188,7 +204,7 @@ async fn take(app: &App, tenant: &Tenant, mut field: Field<'_>, form: Form) -> R
     }
     let id = clock::new_id();
     let mut upload = Guarded::start(app, tenant, &id).await?;
-    while let Some(chunk) = field.chunk().await.map_err(bad_form)? {
+    while let Some(chunk) = chunk(&mut field).await? {
         upload.write(chunk).await?;
     }
     let received = upload.finish().await?;

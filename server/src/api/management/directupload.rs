@@ -1,5 +1,5 @@
 //! Upload by a signed link, without a token: asked for, sent, completed.
-use super::artifacts::{publish, turn, Guarded};
+use super::artifacts::{publish, stalled, turn, Guarded, CHUNK_WITHIN};
 use crate::api::device::download::check_link;
 use crate::api::error::{ErrorBody, Fault, Result};
 use crate::api::extract::{Params, User};
@@ -63,7 +63,7 @@ pub async fn send(
     }
     let mut upload = Guarded::start(&app, &tenant, &id).await?;
     let mut body = body.into_data_stream();
-    while let Some(chunk) = body.next().await {
+    while let Some(chunk) = tokio::time::timeout(CHUNK_WITHIN, body.next()).await.map_err(|_| stalled())? {
         let chunk = chunk.map_err(|error| Fault::bad_request(format!("the body was cut: {error}")))?;
         upload.write(chunk).await?;
     }

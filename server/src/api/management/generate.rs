@@ -1,5 +1,5 @@
 //! An artifact made here, from one uploaded file.
-use super::artifacts::{bad_form, check_description, publish, text, turn, Guarded};
+use super::artifacts::{bad_form, check_description, chunk, publish, text, turn, Guarded};
 use crate::api::error::{ErrorBody, Fault, Result};
 use crate::api::extract::User;
 use crate::app::{App, Shared};
@@ -180,7 +180,7 @@ impl Spool {
     async fn fill(&self, mut field: Field<'_>) -> Result<()> {
         let mut file = tokio::fs::File::create_new(&self.0).await.map_err(|error| broken(&self.0, error))?;
         let mut size = 0;
-        while let Some(chunk) = field.chunk().await.map_err(bad_form)? {
+        while let Some(chunk) = chunk(&mut field).await? {
             size += chunk.len() as u64;
             if size > FILE {
                 let message = format!("the file is larger than {FILE} bytes");
