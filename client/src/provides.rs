@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Paths;
 use crate::record::{self, Pair};
+use crate::slot::Slot;
 
 /// Bytes of each of the two records.
 const SIZE: usize = 64 << 10;
@@ -22,26 +23,35 @@ pub type Facts = BTreeMap<String, String>;
 struct Content {
     format: u32,
     provides: Facts,
+    /// What each slot provides when it runs, by the slot's name.
+    #[serde(default)]
+    slots: BTreeMap<String, Facts>,
 }
 
 /// The provides on the data partition.
 pub struct Provides {
     pair: Pair,
     facts: Facts,
+    slots: BTreeMap<String, Facts>,
+    of_image: Facts,
 }
 
 impl Provides {
     /// Opens them. When they are lost or were never there, the slot's own `artifact_info` tells.
     pub fn open(paths: &Paths) -> Provides {
         let (pair, content) = Pair::open(&paths.data, "provides", SIZE);
-        let facts = content.as_deref().and_then(read).unwrap_or_else(|| of_slot(&paths.conf));
-        Provides { pair, facts }
+        let of_image = of_slot(&paths.conf);
+        let (facts, slots) = match content.as_deref().and_then(read) {
+            Some(content) => (content.provides, content.slots),
+            None => (of_image.clone(), BTreeMap::new()),
+        };
+        Provides { pair, facts, slots, of_image }
     }
 
     /// What they say; changes nothing on the disk.
     pub fn peek(paths: &Paths) -> Facts {
         let content = record::newest_content(&paths.data, "provides");
-        content.as_deref().and_then(read).unwrap_or_else(|| of_slot(&paths.conf))
+        content.as_deref().and_then(read).map_or_else(|| of_slot(&paths.conf), |content| content.provides)
     }
 
     /// The facts; `artifact_name` is always among them.
@@ -51,8 +61,8 @@ impl Provides {
 
     /// Whether these facts can be recorded at all.
     pub fn fits(facts: &Facts) -> Result<(), String> {
-        let length = encode(facts).len();
-        // They also stand in the journal until they are committed.
+        let length = encode(facts, &BTreeMap::new()).len();
+        // Both slots' are kept, and they also stand in the journal until they are committed.
         let limit = SIZE / 4;
         if length > limit {
             return Err(format!("the artifact's provides take {length} bytes; at most {limit} can be kept"));
@@ -60,26 +70,51 @@ impl Provides {
         Ok(())
     }
 
-    /// Replaces them durably.
-    pub fn save(&mut self, facts: Facts) -> Result<(), record::Error> {
-        if facts != self.facts {
-            self.pair.write(&encode(&facts))?;
-            self.facts = facts;
+    /// Replaces them durably; `running` is the slot of which they are true.
+    pub fn save(&mut self, facts: Facts, running: Option<Slot>) -> Result<(), record::Error> {
+        let mut slots = self.slots.clone();
+        if let Some(slot) = running {
+            slots.insert(slot.to_string(), facts.clone());
+        }
+        self.write(facts, slots)
+    }
+
+    /// Remembers what `slot`, which does not run, provides once it does. What the device provides now stays with the running one.
+    pub fn remember(&mut self, slot: Slot, facts: Facts) -> Result<(), record::Error> {
+        let slots = [(slot.to_string(), facts), (slot.other().to_string(), self.facts.clone())];
+        self.write(self.facts.clone(), slots.into())
+    }
+
+    /// What `running` provides: what is remembered of it, otherwise what its image was built with.
+    pub fn of_running(&self, running: Slot) -> &Facts {
+        self.slots.get(&running.to_string()).unwrap_or(&self.of_image)
+    }
+
+    /// Whether anything is remembered of `slot`.
+    pub fn remembers(&self, slot: Slot) -> bool {
+        self.slots.contains_key(&slot.to_string())
+    }
+
+    fn write(&mut self, facts: Facts, slots: BTreeMap<String, Facts>) -> Result<(), record::Error> {
+        if (&facts, &slots) != (&self.facts, &self.slots) {
+            self.pair.write(&encode(&facts, &slots))?;
+            (self.facts, self.slots) = (facts, slots);
         }
         Ok(())
     }
 }
 
-fn encode(facts: &Facts) -> Vec<u8> {
+fn encode(facts: &Facts, slots: &BTreeMap<String, Facts>) -> Vec<u8> {
     // Texts by texts: they can always be written as JSON.
-    serde_json::to_vec(&Content { format: FORMAT, provides: facts.clone() }).unwrap_or_default()
+    let content = Content { format: FORMAT, provides: facts.clone(), slots: slots.clone() };
+    serde_json::to_vec(&content).unwrap_or_default()
 }
 
-fn read(content: &[u8]) -> Option<Facts> {
+fn read(content: &[u8]) -> Option<Content> {
     let content: Content = serde_json::from_slice(content).ok()?;
     let known = content.format == FORMAT
         && content.provides.get("artifact_name").is_some_and(|name| !name.is_empty());
-    known.then_some(content.provides)
+    known.then_some(content)
 }
 
 /// Lines `name=value` that the image was built with; in `/etc/mender` where there are none in ours.
@@ -109,11 +144,25 @@ mod tests {
         let mut provides = Provides::open(&paths);
         assert_eq!(provides.facts(), &Facts::from([("artifact_name".into(), "rel-1".into())]));
         let facts = Facts::from([("artifact_name".into(), "rel-2".into()), ("x.version".into(), "2".into())]);
-        provides.save(facts.clone()).unwrap();
+        provides.save(facts.clone(), None).unwrap();
         assert_eq!(Provides::open(&paths).facts(), &facts);
         fs::write(paths.data.join("provides.0"), "garbage").unwrap();
         fs::write(paths.data.join("provides.1"), "garbage").unwrap();
         assert_eq!(Provides::peek(&paths)["artifact_name"], "rel-1");
+    }
+
+    #[test]
+    fn each_slot_keeps_its_own() {
+        let folder = crate::testing::folder();
+        let paths = Paths { conf: folder.join("etc"), data: folder.to_path_buf(), ..Paths::default() };
+        let facts = |name: &str| Facts::from([("artifact_name".into(), name.into())]);
+        let mut provides = Provides::open(&paths);
+        provides.save(facts("rel-1"), Some(Slot::A)).unwrap();
+        provides.remember(Slot::B, facts("rel-2")).unwrap();
+        let provides = Provides::open(&paths);
+        assert_eq!(provides.facts(), &facts("rel-1"));
+        assert_eq!(provides.of_running(Slot::A), &facts("rel-1"));
+        assert_eq!(provides.of_running(Slot::B), &facts("rel-2"));
     }
 
     #[test]

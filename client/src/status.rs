@@ -32,7 +32,7 @@ impl Status {
         }
         let mut faults = device.faults();
         faults.extend(clock_fault());
-        faults.extend(record.fallback.iter().chain(&record.connection_fault).cloned());
+        faults.extend(record.faults());
         let view = device.view();
         faults.extend(view.as_ref().err().cloned());
         Status {

@@ -3,7 +3,6 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rota::boot;
@@ -274,10 +273,7 @@ fn an_abortion_in_the_trial_rolls_back() {
 #[test]
 fn a_check_of_the_product_that_fails_rolls_back() {
     let (server, machine) = on_trial();
-    let check = machine.paths.conf.join("health.d/10-display");
-    fs::create_dir_all(check.parent().unwrap()).unwrap();
-    fs::write(&check, "#!/bin/sh\necho the display is dark\nexit 3\n").unwrap();
-    fs::set_permissions(&check, fs::Permissions::from_mode(0o755)).unwrap();
+    machine.health_check("echo the display is dark\nexit 3\n");
     let reason = rolls_back(&server, &machine);
     assert!(
         reason.starts_with("trial of slot B: the trial's client ran and rolled back: health check"),

@@ -2,9 +2,14 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use rota::boot;
+use rota::signals::Signals;
 use rota::slot::Slot;
-use rota::update::Exit;
+use rota::update::standalone::Done;
+use rota::update::{Engine, Exit};
+use serde_json::Value;
 use support::artifact::{image, Artifact};
 use support::machine::{Machine, SLOT};
 use support::server::{Event, Reply, Server};
@@ -206,6 +211,7 @@ fn a_fallback_is_a_state_that_is_told_healed_and_updated_from() {
         })
         .collect();
     assert_eq!(inventories[0]["state"], "fallback");
+    assert_eq!(inventories[0]["artifact_name"], "rel-1");
     let faults = inventories[0]["faults"].to_string();
     assert!(
         faults.contains(
@@ -220,4 +226,104 @@ fn a_fallback_is_a_state_that_is_told_healed_and_updated_from() {
     assert_eq!(machine.power_on(), Slot::A);
     machine.run_to_report(&server);
     assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-2", Slot::A));
+}
+
+/// A machine that has committed `rel-2` in slot B.
+fn updated() -> (Server, Machine) {
+    let (server, machine, _) = deployed();
+    machine.run_to_report(&server);
+    assert_eq!(machine.power_on(), Slot::B);
+    machine.run_to_report(&server);
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-2", Slot::B));
+    server.forget_events();
+    (server, machine)
+}
+
+fn inventories(events: &[Event]) -> Vec<&BTreeMap<String, Value>> {
+    let mut found = Vec::new();
+    for event in events {
+        if let Event::Inventory(attributes) = event {
+            found.push(attributes);
+        }
+    }
+    found
+}
+
+fn polled(events: &[Event]) -> bool {
+    events.iter().any(|event| matches!(event, Event::Polled(_)))
+}
+
+#[test]
+fn a_fallback_reports_what_runs_and_so_does_the_way_back() {
+    let (server, machine) = updated();
+    machine.start_in(Slot::A);
+    let healed = |_: &[Event]| machine.boot_state().committed == Slot::A;
+    machine.run(&server, healed);
+    let events = server.events();
+    assert_eq!(inventories(&events)[0]["artifact_name"], "rel-1");
+    let asked = events.iter().find_map(|event| match event {
+        Event::Polled(body) => Some(body["artifact_name"].clone()),
+        _ => None,
+    });
+    assert_eq!(asked, Some("rel-1".into()));
+    assert_eq!(machine.artifact_name(), "rel-1");
+    machine.start_in(Slot::B);
+    server.forget_events();
+    machine.run(&server, polled);
+    assert_eq!(machine.artifact_name(), "rel-2");
+}
+
+#[test]
+fn a_fallback_that_fails_the_products_checks_is_not_committed_but_can_be_updated() {
+    let (server, machine) = updated();
+    machine.health_check("echo the display is dark\nexit 3\n");
+    machine.start_in(Slot::A);
+    let polls = |events: &[Event]| events.iter().filter(|event| matches!(event, Event::Polled(_))).count();
+    machine.run(&server, |events| polls(events) > 1);
+    assert_eq!(machine.boot_state().committed, Slot::B);
+    server.forget_events();
+    server.deploy("rel-3", Artifact::new("rel-3", b"small").bytes());
+    assert_eq!(machine.run_to_report(&server), Exit::Restarting);
+    assert_eq!(machine.boot_state().trial, Some(Slot::B));
+}
+
+#[test]
+fn boot_records_that_were_lost_are_told_of_until_an_inventory_arrives() {
+    let (server, mut machine) = updated();
+    machine.config.inventory_interval = std::time::Duration::from_millis(50);
+    std::fs::write(machine.folder.join("boot/fake-boot"), "garbage").unwrap();
+    machine.start_in(Slot::A);
+    machine.run(&server, |events| inventories(events).len() > 1);
+    let events = server.events();
+    let told = inventories(&events);
+    let faults = told[0]["faults"].to_string();
+    assert!(faults.contains("repaired the boot loader's records") && faults.contains("slot B"), "{faults}");
+    assert!(!told[1].contains_key("faults"), "{:?}", told[1]);
+    assert_eq!(told[0]["artifact_name"], "rel-1");
+}
+
+#[test]
+fn an_update_by_hand_that_nobody_committed_ends_and_polling_goes_on() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    let file = machine.folder.join("rel-2.mender");
+    std::fs::write(&file, Artifact::new("rel-2", b"x").bytes()).unwrap();
+    let installed = Engine::new(machine.device(), Signals::default()).install(file.to_str().unwrap());
+    assert_eq!(installed, Ok(Done::Installed { reboot: true }));
+    // As long as its trial is to come or runs, it is a person's affair.
+    let told = |events: &[Event]| inventories(events).len() == 1;
+    machine.run(&server, told);
+    assert_eq!(machine.power_on(), Slot::B);
+    server.forget_events();
+    machine.run(&server, told);
+    assert_eq!(machine.boot_state().trial, Some(Slot::B));
+    assert!(!polled(&server.events()));
+    assert_eq!(machine.power_on(), Slot::A);
+    server.forget_events();
+    machine.run(&server, polled);
+    let record = machine.journal();
+    assert_eq!(record.update, None);
+    let verdict = format!("{:?}", record.attempts[0].verdict);
+    assert!(verdict.contains("fell back to slot A"), "{verdict}");
+    assert_eq!(machine.artifact_name(), "rel-1");
 }

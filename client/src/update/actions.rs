@@ -103,7 +103,7 @@ impl Engine {
             self.note_connection(&error);
             (Halt::Failed(error.to_string()), error.retry_after())
         })?;
-        self.heal();
+        self.heal(found.is_some());
         let Some(deployment) = found else {
             log::info!("no deployment");
             return Ok(Outcome::Nothing);
@@ -237,7 +237,8 @@ impl Engine {
                 update.provides.get("artifact_group").map(|group| ("artifact_group".into(), group.clone())),
             );
         }
-        if let Err(error) = self.provides.save(facts) {
+        let running = self.device.booted().ok();
+        if let Err(error) = self.provides.save(facts, running) {
             log::error!("{error}; the device goes on to report {}", self.provides.facts()["artifact_name"]);
         }
         Ok(Outcome::Done)

@@ -59,7 +59,7 @@ impl Engine {
             return Ok(Outcome::Empty);
         };
         let handler = handler::for_type(&payload_type)?;
-        let Engine { device, journal, .. } = self;
+        let Engine { device, journal, provides, .. } = self;
         let update = journal.record.update.get_or_insert_with(Update::default);
         let mut cx = Context { device, update };
         {
@@ -68,6 +68,9 @@ impl Engine {
                 .map_err(wrong)?
                 .ok_or_else(|| Halt::Failed("the artifact holds no payload".into()))?;
             handler.download(&mut cx, &mut payload)?;
+        }
+        if let Some(slot) = cx.update.attempt.slot {
+            provides.remember(slot, cx.update.provides.clone()).map_err(|error| error.to_string())?;
         }
         let summary = reader.finish().map_err(wrong)?;
         handler.downloaded(&mut cx, summary.payloads.first().map_or(&[], Vec::as_slice))?;

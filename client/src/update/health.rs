@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// Runs the product's own checks, in the order of their names. One that fails is the end of the trial.
-    fn run_checks(&mut self, until: Instant) -> Result<(), Halt> {
+    pub(super) fn run_checks(&mut self, until: Instant) -> Result<(), Halt> {
         for check in executables(&self.device.paths.conf.join("health.d")) {
             // However late it is, a check gets a little time.
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(10));

@@ -40,6 +40,21 @@ pub struct Record {
     pub connection_fault: Option<String>,
     /// Which slot was found booted though another was committed, and since when; until it is healed.
     pub fallback: Option<String>,
+    /// What had to be repaired in the boot loader's records; until the next inventory arrives.
+    pub repaired: Option<String>,
+}
+
+impl Record {
+    /// What is wrong, or was until the next inventory arrives; one sentence each.
+    pub fn faults(&self) -> impl Iterator<Item = String> + '_ {
+        self.fallback.iter().chain(&self.connection_fault).chain(&self.repaired).cloned()
+    }
+
+    /// The slot that the last successful update was written to.
+    pub fn last_success(&self) -> Option<Slot> {
+        let good = |attempt: &&Attempt| matches!(attempt.verdict, Some(Verdict::Success(_)));
+        self.attempts.iter().rev().filter(good).find_map(|attempt| attempt.slot)
+    }
 }
 
 /// An update under way.

@@ -226,8 +226,7 @@ impl Engine {
             );
         }
         faults.extend(clock_fault());
-        let record = &self.journal.record;
-        faults.extend(record.fallback.iter().chain(&record.connection_fault).cloned());
+        faults.extend(self.journal.record.faults());
         faults
     }
 

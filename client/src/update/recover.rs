@@ -1,12 +1,13 @@
 //! The start of the client: what kernel, boot loader and journal say is laid side by side, and the way goes on from there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::handler;
 use super::journal::{Attempt, Verdict};
 use super::state::State;
 use super::{Context, Engine, Exit, Halt};
 use crate::device::Standing;
+use crate::slot::Slot;
 
 impl Engine {
     /// Finds the state to go on with.
@@ -27,11 +28,22 @@ impl Engine {
                 crate::log::begin_deployment(&self.device.paths.data, &id);
                 Ok(self.resume_update())
             }
-            None => {
+            None if self.waits_to_be_tried() => {
                 log::info!("an update that was installed by hand waits to be committed or rolled back");
                 Ok(State::Init)
             }
+            // Nobody can commit it any more: it was interrupted, or its trial is over.
+            None => Ok(self.resume_update()),
         }
+    }
+
+    /// Whether an update by hand is still a person's affair: its trial is to come, or runs.
+    fn waits_to_be_tried(&mut self) -> bool {
+        self.device.view().map_or(true, |view| match view.standing() {
+            Standing::Trial => true,
+            Standing::Armed => view.boot.attempts_left > 0,
+            Standing::Committed | Standing::Fallback => false,
+        })
     }
 
     /// Brings the copies of the boot loader's records to agree, and rebuilds them when all are lost.
@@ -52,10 +64,39 @@ impl Engine {
         };
         match repaired {
             Ok(None) => {}
-            Ok(Some(what)) => log::warn!("repaired the boot loader's records: {what}"),
+            Ok(Some(what)) => self.note_repair(&what),
             Err(why) => {
                 log::error!("{why}");
                 self.boot_faults.push(why);
+            }
+        }
+    }
+
+    /// What was repaired is told with the next inventory. Records that were lost may have named a newer slot.
+    fn note_repair(&mut self, what: &str) {
+        let mut fault = format!("repaired the boot loader's records: {what}");
+        let committed = self.device.view().ok().map(|view| view.boot.committed);
+        match (self.journal.record.last_success(), committed) {
+            (Some(last), Some(committed)) if last != committed => {
+                fault += &format!("; the last update was committed in slot {last}, so that slot {committed} may hold an older release");
+                log::error!("{fault}");
+            }
+            _ => log::warn!("{fault}"),
+        }
+        self.journal.record.repaired = Some(fault);
+        self.save_note();
+    }
+
+    /// What the device provides is what the running slot does, whichever ran before.
+    fn provide_what_runs(&mut self, booted: Slot) {
+        let committed_elsewhere = self.journal.record.last_success().is_some_and(|slot| slot != booted);
+        if self.provides.remembers(booted) || committed_elsewhere {
+            let facts = self.provides.of_running(booted).clone();
+            if let Err(error) = self.provides.save(facts, Some(booted)) {
+                log::error!(
+                    "{error}; the device goes on to report {}",
+                    self.provides.facts()["artifact_name"]
+                );
             }
         }
     }
@@ -64,6 +105,9 @@ impl Engine {
     fn settle(&mut self) -> Result<State, Exit> {
         let Ok(view) = self.device.view() else { return Ok(State::Init) };
         let (booted, committed) = (view.booted, view.boot.committed);
+        if matches!(view.standing(), Standing::Committed | Standing::Fallback) {
+            self.provide_what_runs(booted);
+        }
         match view.standing() {
             Standing::Committed => self.device.mark_committed(),
             Standing::Armed => {
@@ -96,7 +140,7 @@ impl Engine {
             Standing::Fallback => {
                 let loader = self.device.loader();
                 let why = format!("slot {committed} is the committed one, but slot {booted} runs: {loader} could not start slot {committed}");
-                log::error!("{why}; slot {booted} becomes the committed one once the server is reached");
+                log::error!("{why}; slot {booted} becomes the committed one once it is healthy");
                 if self.journal.record.fallback.as_ref() != Some(&why) {
                     self.journal.record.fallback = Some(why);
                     self.save_note();
@@ -113,11 +157,19 @@ impl Engine {
         }
     }
 
-    /// In the state `fallback`, a running slot that reaches the server is healthy: it becomes the committed one.
-    pub(super) fn heal(&mut self) {
+    /// In the state `fallback`, a running slot that reaches the server and passes the product's checks is healthy: it becomes
+    /// the committed one. With a deployment at hand it does so in any case: an update is the way out.
+    pub(super) fn heal(&mut self, deployment: bool) {
         let Ok(view) = self.device.view() else { return };
         if view.standing() != Standing::Fallback {
             return;
+        }
+        let limit = Instant::now() + self.device.config.health_timeout;
+        if let Err(Halt::Failed(why)) = self.run_checks(limit) {
+            log::error!("slot {} runs, but is not healthy: {why}", view.booted);
+            if !deployment {
+                return;
+            }
         }
         match self.device.boot().and_then(|boot| boot.commit(view.booted).map_err(|error| error.to_string()))
         {

@@ -104,6 +104,7 @@ impl Engine {
                 self.timers.succeeded(Due::Inventory);
                 let record = &mut self.journal.record;
                 record.connection_fault = None;
+                record.repaired = None;
                 record.server_time = crate::date::last_told();
                 if self.healed {
                     record.fallback = None;

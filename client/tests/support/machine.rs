@@ -135,6 +135,14 @@ impl Machine {
         self.run(server, reported)
     }
 
+    /// A check of the product, `10-display`, with these lines of shell.
+    pub fn health_check(&self, lines: &str) {
+        let check = self.paths.conf.join("health.d/10-display");
+        fs::create_dir_all(check.parent().unwrap()).unwrap();
+        fs::write(&check, format!("#!/bin/sh\n{lines}")).unwrap();
+        fs::set_permissions(&check, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
     pub fn slot(&self, slot: Slot) -> Vec<u8> {
         fs::read(self.layout.path(slot)).unwrap()
     }
