@@ -24,6 +24,7 @@ fn workshop(name: &str) -> Folder {
         r#"{"Servers": [{"ServerURL": "https://old"}], "RootfsPartA": "/dev/sda2"}"#,
     );
     folder.file("root/etc/mender/artifact_info", "artifact_name=old\n");
+    folder.file("root/etc/rota/artifact_info", "artifact_name=old\n");
     folder.file(
         "root/etc/rota/rota.toml",
         "# ours\n[server]\nurls = [\"https://old\"] # gone\npoll_interval = \"30m\"\n",
@@ -125,7 +126,9 @@ fn configuration_of_an_artifact() {
     let expected =
         serde_json::json!({"ServerURL": "https://new", "TenantToken": "secret", "RootfsPartA": "/dev/sda2"});
     assert_eq!(mender, expected);
-    assert_eq!(cat("/etc/mender/artifact_info"), "artifact_name=new\n");
+    ["/etc/mender/artifact_info", "/etc/rota/artifact_info"]
+        .iter()
+        .for_each(|path| assert_eq!(cat(path), "artifact_name=new\n"));
     assert_eq!(cat("/etc/mender/server.crt"), "certificate\n");
     let toml = cat("/etc/rota/rota.toml");
     for line in [

@@ -11,7 +11,8 @@ use libdeflater::{CompressionLvl, Compressor};
 use rota_artifact::{Compression, Encoder};
 
 const MEMBER: usize = 1 << 20;
-const LEVEL: i32 = 9;
+/// Smaller already than what mender-artifact makes; 6 would be 4 % smaller still, for half as much time again.
+const LEVEL: i32 = 2;
 
 /// The tool's compressors: gzip on all cores, the rest as the library has it.
 pub fn encoder<'w>(compression: Compression, out: Box<dyn Write + 'w>) -> io::Result<Box<dyn Encoder + 'w>> {

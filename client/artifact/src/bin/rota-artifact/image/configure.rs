@@ -12,7 +12,8 @@ use crate::{
 };
 
 const MENDER_CONF: &str = "/etc/mender/mender.conf";
-const ARTIFACT_INFO: &str = "/etc/mender/artifact_info";
+/// What an image was built as: Mender's place for it, and rota's.
+const ARTIFACT_INFO: [&str; 2] = ["/etc/mender/artifact_info", "/etc/rota/artifact_info"];
 const ROTA_TOML: &str = "/etc/rota/rota.toml";
 
 /// What is to be changed in an image.
@@ -40,13 +41,10 @@ pub fn configure(image: &Image, arguments: &Modify) -> Result<(), Fail> {
 
 impl Changes<'_> {
     fn apply(&self, root: &FileSystem, configures: bool) -> Result<(), Fail> {
-        if let Some(name) = self.artifact_name.filter(|_| exists(root, ARTIFACT_INFO)) {
-            let info = read(root, ARTIFACT_INFO)?;
-            let lines = info.lines().map(|line| match line.starts_with("artifact_name=") {
-                true => format!("artifact_name={name}\n"),
-                false => format!("{line}\n"),
-            });
-            write(root, ARTIFACT_INFO, lines.collect::<String>().as_bytes())?;
+        if let Some(name) = self.artifact_name {
+            for path in ARTIFACT_INFO.into_iter().filter(|path| exists(root, path)) {
+                rename(root, path, name)?;
+            }
         }
         if !configures {
             return Ok(());
@@ -120,6 +118,16 @@ impl Changes<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Puts another name into an `artifact_info`, and leaves its other lines.
+fn rename(root: &FileSystem, path: &str, name: &str) -> Result<(), Fail> {
+    let info = read(root, path)?;
+    let lines = info.lines().map(|line| match line.starts_with("artifact_name=") {
+        true => format!("artifact_name={name}\n"),
+        false => format!("{line}\n"),
+    });
+    write(root, path, lines.collect::<String>().as_bytes())
 }
 
 fn exists(root: &FileSystem, path: &str) -> bool {
