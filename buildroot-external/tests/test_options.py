@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""The options and the packages, read with Kconfig's language and with make, against stubs of Buildroot."""
+
+import glob
+import os
+import re
+import subprocess
+import unittest
+
+import kconfiglib
+
+TREE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+ROOT = os.path.dirname(TREE)
+STUB = os.path.join(TREE, "tests", "stub")
+CONFIGS = sorted(glob.glob(os.path.join(TREE, "configs", "*_defconfig")))
+
+
+def read(*path):
+    with open(os.path.join(*path), encoding="utf-8") as file:
+        return file.read()
+
+
+class Options(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        os.environ.update(BR2_EXTERNAL_ROTA_PATH=TREE, CONFIG_="")
+        cls.kconfig = kconfiglib.Kconfig(os.path.join(STUB, "Config.in"), warn_to_stderr=False)
+
+    def test_config_in_has_no_faults(self):
+        self.assertEqual(self.kconfig.warnings, [])
+
+    def test_every_option_explains_itself(self):
+        for node in self.kconfig.node_iter():
+            if isinstance(node.item, kconfiglib.Symbol) and "stub" not in node.filename:
+                self.assertTrue(node.help, node.item.name)
+
+    def test_a_board_selects_what_its_image_needs(self):
+        for path in CONFIGS:
+            self.kconfig.load_config(path)
+            for name in ("HOST_RUSTC", "HOST_ROTA_ARTIFACT", "HOST_GENIMAGE", "E2FSPROGS_RESIZE2FS"):
+                self.assertEqual(self.kconfig.syms["BR2_PACKAGE_" + name].str_value, "y", (path, name))
+
+    def test_defconfigs_set_options_that_exist(self):
+        for path in CONFIGS:
+            self.kconfig.load_config(path)
+            for name, value in re.findall(r"^(BR2_PACKAGE_(?:HOST_)?ROTA\w*)=(.*)$", read(path), re.M):
+                self.assertEqual(self.kconfig.syms[name].str_value, value.strip('"'), (path, name))
+
+
+class Boards(unittest.TestCase):
+    def test_there_are_six(self):
+        names = [os.path.basename(path)[len("rota_"):-len("_defconfig")] for path in CONFIGS]
+        self.assertEqual(names, ["beaglebone", "qemu_aarch64", "qemu_x86_64", "raspberrypi3_64", "raspberrypi4_64", "raspberrypi5"])
+        for name in names:
+            self.assertTrue(os.path.isdir(os.path.join(TREE, "board", name)), name)
+
+    def test_files_that_they_name_exist(self):
+        for path in CONFIGS:
+            for name in re.findall(r"\$\(BR2_EXTERNAL_ROTA_PATH\)(/[^\s\"]+)", read(path)):
+                self.assertTrue(os.path.exists(TREE + name), (path, name))
+
+    def test_their_sources_have_hashes(self):
+        hashes = "".join(read(path) for path in glob.glob(os.path.join(TREE, "patches", "*", "*.hash")))
+        for path in CONFIGS:
+            text = read(path)
+            wanted = ["linux-%s.tar" % each for each in re.findall(r'^BR2_LINUX_KERNEL_CUSTOM_VERSION_VALUE="(.*)"', text, re.M)]
+            wanted += ["u-boot-%s.tar" % each for each in re.findall(r'^BR2_TARGET_UBOOT_CUSTOM_VERSION_VALUE="(.*)"', text, re.M)]
+            wanted += re.findall(r'^BR2_LINUX_KERNEL_CUSTOM_TARBALL_LOCATION=".*/(.*)"', text, re.M)
+            self.assertTrue(wanted, path)
+            for each in wanted:
+                self.assertIn("  " + each, hashes, path)
+
+    def test_they_insist_on_hashes(self):
+        for path in CONFIGS:
+            self.assertIn("\nBR2_DOWNLOAD_FORCE_CHECK_HASHES=y\n", read(path), path)
+
+
+class Packages(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        done = subprocess.run(
+            ["make", "-s", "-f", os.path.join(STUB, "Makefile"), "BR2_EXTERNAL_ROTA_PATH=" + TREE, "CONFIG=" + CONFIGS[0],
+             "BUILD_DIR=/build", "print"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        cls.stderr, cls.lines = done.stderr, done.stdout.splitlines()
+        cls.values = dict(line.split("=", 1) for line in cls.lines)
+
+    def test_both_packages_are_there(self):
+        self.assertEqual(self.stderr, "")
+        packages = [line for line in self.lines if line.startswith("package=")]
+        self.assertEqual(packages, ["package=rota", "package=host-rota-artifact"])
+
+    def test_version_is_the_client_s(self):
+        version = re.search(r'^version = "(.*)"', read(ROOT, "client", "Cargo.toml"), re.M).group(1)
+        for name in ("ROTA", "ROTA_ARTIFACT"):
+            self.assertEqual(self.values[name + "_VERSION"], version)
+            self.assertEqual(self.values[name + "_SOURCE"], "rota-%s-vendored.tar.gz" % version)
+
+    def test_the_tool_s_sources_are_the_client_s(self):
+        for value in ("VERSION", "SOURCE", "SITE", "SITE_METHOD", "LICENSE", "LICENSE_FILES"):
+            self.assertEqual(self.values["ROTA_" + value], self.values["ROTA_ARTIFACT_" + value])
+        self.assertEqual(self.values["ROTA_ARTIFACT_DL_SUBDIR"], "rota")
+        self.assertTrue(os.path.isdir(os.path.join(ROOT, "client", self.values["ROTA_ARTIFACT_SUBDIR"])))
+
+    def test_the_profile_is_the_client_s(self):
+        cargo, make = read(ROOT, "client", "Cargo.toml"), read(TREE, "package", "rota", "rota.mk")
+        release = cargo.split("[profile.release]\n")[1].split("\n[")[0]
+        for key, value in re.findall(r"^(opt-level|lto|codegen-units) = (.*)$", release, re.M):
+            self.assertIn('CARGO_PROFILE_RELEASE_%s="%s"' % (key.upper().replace("-", "_"), value.strip('"')), make)
+
+    def test_licences_have_their_hashes(self):
+        for line in re.findall(r"^sha256 .*$", read(TREE, "package", "rota", "rota.hash"), re.M):
+            _, checksum, name = line.split()
+            done = subprocess.run(["sha256sum", os.path.join(ROOT, name)], stdout=subprocess.PIPE, universal_newlines=True)
+            self.assertEqual(done.stdout.split()[0], checksum)
+
+    def test_what_is_installed_exists(self):
+        make = read(TREE, "package", "rota", "rota.mk")
+        names = re.findall(r"\$\(@D\)/(dist/\S+)", make)
+        self.assertEqual(len(names), 5)
+        for name in names:
+            self.assertTrue(os.path.exists(os.path.join(ROOT, "client", name)), name)
+        grow = re.search(r"^ROTA_GROW_DATA = \$\(BR2_EXTERNAL_ROTA_PATH\)(\S+)", make, re.M).group(1)
+        for end in ("", ".init", ".service"):
+            self.assertTrue(os.path.exists(TREE + grow + end), end)
+
+
+if __name__ == "__main__":
+    unittest.main()
