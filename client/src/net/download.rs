@@ -6,7 +6,7 @@ use std::time::Duration;
 use ureq::http::{header, Request, Response};
 use ureq::{Body, BodyReader};
 
-use super::{explain, header_text, Server};
+use super::{explain, header_text, refuses_certificate, Server};
 use crate::config::Config;
 use crate::signals::Signals;
 
@@ -117,7 +117,7 @@ impl<'a> Download<'a> {
         let answer = self.agent.run(request).map_err(|error| {
             let why = explain(&error);
             // A certificate that was never good does not become so by waiting.
-            match self.offset == 0 && why.starts_with("TLS: ") {
+            match self.offset == 0 && refuses_certificate(&error) {
                 true => Failure::Final(why),
                 false => Failure::Passing(why),
             }

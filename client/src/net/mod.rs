@@ -6,10 +6,11 @@ pub mod api;
 pub mod backoff;
 pub mod download;
 pub mod tls;
+mod verify;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::{self, header, Method, StatusCode};
 use ureq::unversioned::resolver::DefaultResolver;
@@ -19,9 +20,12 @@ use crate::config::Config;
 use crate::date;
 use crate::identity::Identity;
 use tls::TlsConnector;
+use verify::{Clock, Verifier};
 
 /// Longest time for a whole request and its answer, downloads excepted.
 const CALL: Duration = Duration::from_secs(60);
+/// Time that a request gets however late it is.
+const SHORTEST: Duration = Duration::from_secs(5);
 /// Longest time to open a connection.
 const CONNECT: Duration = Duration::from_secs(20);
 /// Longest wait for the next byte.
@@ -112,6 +116,8 @@ impl Answer {
 /// The server, as this device knows it.
 pub struct Server {
     agent: Result<ureq::Agent, String>,
+    verifier: Option<Arc<Verifier>>,
+    deadline: Option<Instant>,
     urls: Vec<String>,
     tenant_token: Option<String>,
     identity: Box<dyn Fn() -> Result<Identity, String>>,
@@ -130,14 +136,25 @@ struct Session {
 impl Server {
     /// A server reached as `config` says. `identity` is asked at every authorisation.
     pub fn new(config: &Config, identity: Box<dyn Fn() -> Result<Identity, String>>) -> Server {
+        let (agent, verifier) = match tls::settings(config.ca.as_deref(), Clock(Arc::new(date::reading))) {
+            Ok((tls, verifier)) => (Ok(agent(tls)), Some(verifier)),
+            Err(why) => (Err(why), None),
+        };
         Server {
-            agent: tls::settings(config.ca.as_deref(), Arc::new(date::now)).map(agent),
+            agent,
+            verifier,
+            deadline: None,
             urls: config.urls.clone(),
             tenant_token: config.tenant_token.clone(),
             identity,
             session: None,
             next_form: 0,
         }
+    }
+
+    /// Until this is called again, requests end by `deadline`; one that begins late gets a little time all the same.
+    pub fn end_by(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// Forgets the token, so that the next request asks for a new one.
@@ -214,18 +231,29 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let left = self.deadline.map_or(CALL, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let limit = left.clamp(SHORTEST, CALL);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
         let answer = match body {
-            Some(body) => request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(body)
-                .map_err(ureq::Error::from)
-                .and_then(|request| agent.run(request)),
-            None => request.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request)),
+            Some(body) => request.body(body).map_err(ureq::Error::from).and_then(|request| {
+                agent.run(agent.configure_request(request).timeout_global(Some(limit)).build())
+            }),
+            None => request.body(()).map_err(ureq::Error::from).and_then(|request| {
+                agent.run(agent.configure_request(request).timeout_global(Some(limit)).build())
+            }),
         };
         let mut answer = answer.map_err(|error| unreachable(explain(&error)))?;
         let date = header_text(answer.headers(), header::DATE).and_then(date::from_http);
-        if let Some(date) = date {
-            date::told(date);
+        let verifier = self.verifier.as_ref().filter(|_| url.starts_with("https://"));
+        match (date, verifier) {
+            (Some(date), Some(verifier)) if verifier.believes(date) => date::told(date),
+            (Some(date), Some(_)) => log::warn!(
+                "{url} says it is {}, when its own certificate has expired; that is not believed",
+                date::rfc3339(date)
+            ),
+            _ => {}
         }
         let retry_after = header_text(answer.headers(), header::RETRY_AFTER).and_then(|text| {
             let at = |date: u64| date.saturating_sub(date::now());
@@ -257,6 +285,13 @@ fn agent(config: Arc<rustls::ClientConfig>) -> ureq::Agent {
         .build();
     let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
     ureq::Agent::with_parts(config, connector, DefaultResolver::default())
+}
+
+/// Whether there was no answer because the server's certificate is refused.
+fn refuses_certificate(error: &ureq::Error) -> bool {
+    let ureq::Error::Io(error) = error else { return false };
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    tls::refuses_certificate(error) || inner.is_some_and(refuses_certificate)
 }
 
 /// Why there was no answer, in plain words.

@@ -13,15 +13,15 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-/// The clock that certificates are checked with, seconds since 1970.
-pub type Now = Arc<dyn Fn() -> u64 + Send + Sync>;
+use super::verify::{Clock, Verifier};
 
 /// Where distributions keep the CAs they trust.
 const SYSTEM_ROOTS: &[&str] =
     &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// The TLS settings of all connections: only `ca` is trusted, or the system's CAs when none is configured.
-pub fn settings(ca: Option<&Path>, now: Now) -> Result<Arc<ClientConfig>, String> {
+/// The TLS settings of all connections, and what checks certificates in them: only `ca` is trusted, or the system's CAs when
+/// none is configured.
+pub fn settings(ca: Option<&Path>, clock: Clock) -> Result<(Arc<ClientConfig>, Arc<Verifier>), String> {
     let file = match ca {
         Some(file) => file.to_owned(),
         None => system_roots().ok_or("no server.ca is configured and the system has no CA certificates")?,
@@ -35,12 +35,14 @@ pub fn settings(ca: Option<&Path>, now: Now) -> Result<Arc<ClientConfig>, String
         return Err(wrong("holds no certificate in PEM form".into()));
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_details(provider, Arc::new(Clock(now)))
+    let verifier = Arc::new(Verifier::new(roots, provider.clone(), clock.clone())?);
+    let config = ClientConfig::builder_with_details(provider, Arc::new(clock))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
+        .dangerous() // The verifier is WebPKI's, with our clock.
+        .with_custom_certificate_verifier(verifier.clone())
         .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), verifier))
 }
 
 fn system_roots() -> Option<PathBuf> {
@@ -48,18 +50,10 @@ fn system_roots() -> Option<PathBuf> {
     named.into_iter().chain(SYSTEM_ROOTS.iter().map(PathBuf::from)).find(|file| file.is_file())
 }
 
-struct Clock(Now);
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
-
-impl rustls::time_provider::TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs((self.0)())))
-    }
+/// Whether it is the server's certificate that is refused.
+pub fn refuses_certificate(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(error, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// What is wrong, in the words of a person who looks after servers; `None` when it is not TLS that failed.
