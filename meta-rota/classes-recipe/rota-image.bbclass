@@ -96,11 +96,13 @@ python rota_fstab () {
 # copies it when it has written the slot.
 python rota_boot_folder () {
     if d.getVar("ROTA_BACKEND") == "tryboot":
+        folder = os.path.join(d.getVar("IMAGE_ROOTFS"), "boot", "firmware")
         try:
-            rota.fill.copy_boot_files(d.getVar("ROTA_BOOT_FILES").split(), d.getVar("DEPLOY_DIR_IMAGE"),
-                                      os.path.join(d.getVar("IMAGE_ROOTFS"), "boot", "firmware"))
+            rota.fill.copy_boot_files(d.getVar("ROTA_BOOT_FILES").split(), d.getVar("DEPLOY_DIR_IMAGE"), folder)
         except rota.fill.FillError as error:
             bb.fatal(str(error))
+        with open(os.path.join(folder, "cmdline.txt"), "w", encoding="utf-8") as file:
+            file.write(d.getVar("ROTA_CMDLINE_A"))
 }
 do_rootfs[depends] += "${@rota_boot_file_tasks(d)}"
 

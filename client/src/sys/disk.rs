@@ -1,7 +1,7 @@
 //! The only ways in which anything durable is written. Each step passes a fault point.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,19 @@ use super::fault::{self, Change, Kind};
 /// Replaces (or makes) the file `path` as a whole: write a temporary file beside it, sync, rename, sync the folder.
 /// After a power cut there is the old content or the new. `mode` are the permission bits.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    replace_by(path, &mut &bytes[..], bytes.len(), mode)
+}
+
+/// Replaces (or makes) the file `path` by a copy of the file `from`, in the same way.
+pub fn copy(from: &Path, path: &Path, mode: u32) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let length = source.metadata()?.len();
+    replace_by(path, &mut source, usize::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?, mode)
+}
+
+fn replace_by(path: &Path, content: &mut dyn Read, length: usize, mode: u32) -> io::Result<()> {
     let temporary = temporary(path)?;
-    fill(&temporary, bytes, mode).and_then(|()| rename(&temporary, path)).map_err(|error| {
+    fill(&temporary, content, length, mode).and_then(|()| rename(&temporary, path)).map_err(|error| {
         let _ = fs::remove_file(&temporary);
         error
     })?;
@@ -46,18 +57,13 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(format!(".{}.new", name.to_string_lossy())))
 }
 
-fn fill(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn fill(path: &Path, content: &mut dyn Read, length: usize, mode: u32) -> io::Result<()> {
     fault::point(Kind::Create, path)?;
     fault::changing(|| Change::Appeared { path: path.to_owned() });
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
-    fault::changing(|| Change::Written {
-        path: path.to_owned(),
-        offset: 0,
-        old: Vec::new(),
-        new: bytes.len(),
-    });
-    file.write_all(bytes)?;
+    fault::changing(|| Change::Written { path: path.to_owned(), offset: 0, old: Vec::new(), new: length });
+    io::copy(content, &mut file)?;
     fault::point(Kind::Sync, path)?;
     really(|| file.sync_all())?;
     fault::durable(path);

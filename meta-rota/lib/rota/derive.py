@@ -152,9 +152,11 @@ def cmdline(layout, slot):
 
 
 def autoboot(layout):
-    """``autoboot.txt`` of a Raspberry Pi with tryboot: boot partition A, and B when it is tried."""
-    return "[all]\ntryboot_a_b=1\nboot_partition=%d\n[tryboot]\nboot_partition=%d\n" % (
+    """``autoboot.txt`` of a Raspberry Pi with tryboot: boot partition A, and B when it is tried. It is one sector, filled up
+    with a comment, so that the client can write it in place (client/src/boot/tryboot)."""
+    text = "[all]\ntryboot_a_b=1\nboot_partition=%d\n[tryboot]\nboot_partition=%d\n" % (
         layout.of("boot_A").number, layout.of("boot_B").number)
+    return text.ljust(layouts.SECTOR - 1, "#") + "\n"
 
 
 def client(layout):
@@ -162,8 +164,11 @@ def client(layout):
     lines = ["[slots]"]
     lines += ['%s = "%s"' % (key, layout.node(layout.of(use))) for key, use in (("a", "slot_A"), ("b", "slot_B"))]
     lines += ["", "[boot]", 'backend = "%s"' % layout.boot.backend]
-    if layout.environment.folder:
-        lines.append('env_dir = "%s"' % layout.environment.folder)
+    records = layout.environment.folder
+    if layout.boot.backend == "tryboot":
+        records = layout.node(layout.of("config"))
+    if records:
+        lines.append('env_dir = "%s"' % records)
     return "\n".join(lines) + "\n"
 
 
