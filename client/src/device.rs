@@ -145,9 +145,20 @@ impl Device {
         self.tell_guard("committed", &self.system.boot_id());
     }
 
-    /// Tells the guard that this client is alive and comes to a verdict of its own within `limit`.
-    pub fn promise_verdict(&self, limit: Duration) {
-        self.tell_guard("verdict-by", &(host::uptime().unwrap_or(0) + limit.as_secs()).to_string());
+    /// Tells the guard that this client is alive and comes to a verdict of its own within `limit`; returns the time that is left.
+    /// There is one promise a boot: a client that was started anew keeps the first one's.
+    pub fn promise_verdict(&self, limit: Duration) -> Duration {
+        let (now, boot) = (host::uptime().unwrap_or(0), self.system.boot_id());
+        let promised = fs::read_to_string(self.paths.run.join("verdict-by")).ok().and_then(|text| {
+            let (by, of_boot) = text.trim_end().split_once('\n')?;
+            by.parse().ok().filter(|by| of_boot == boot && *by <= now + limit.as_secs())
+        });
+        let by = promised.unwrap_or_else(|| {
+            let by: u64 = now + limit.as_secs();
+            self.tell_guard("verdict-by", &format!("{by}\n{boot}"));
+            by
+        });
+        limit.min(Duration::from_secs(by.saturating_sub(now)))
     }
 
     fn tell_guard(&self, name: &str, text: &str) {

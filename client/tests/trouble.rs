@@ -386,3 +386,53 @@ fn garbage_on_the_data_partition_stops_nothing() {
     }
     works(&server, &machine);
 }
+
+#[test]
+fn a_report_that_the_server_never_takes_does_not_stop_the_polling() {
+    for code in [422, 410, 500] {
+        let server = Server::start();
+        let machine = Machine::new(&server);
+        server.deploy("rel-2", b"no artifact".repeat(1000));
+        server.trick(move |request| {
+            let refused = match code {
+                500 => request.path.ends_with("/log"),
+                _ => request.reports("failure") || request.path.ends_with("/log"),
+            };
+            refused.then(|| Reply::code(code))
+        });
+        let over = |_: &[Event]| {
+            let attempts = machine.journal().attempts;
+            attempts.first().is_some_and(|attempt| !attempt.unreported)
+        };
+        assert_eq!(machine.run(&server, over), Exit::Stopped);
+        works(&server, &machine);
+    }
+}
+
+#[test]
+fn an_artifact_that_is_cut_after_its_image_leaves_no_slot_that_boots() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    let mut artifact = Artifact::new("rel-2", &image(3, 1 << 20)).bytes();
+    artifact.truncate(artifact.len() - 700);
+    server.deploy("rel-2", artifact);
+    machine.run_to_report(&server);
+    assert!(!server.failure().0.is_empty());
+    assert_eq!(machine.slot(Slot::B)[..1 << 20], vec![0; 1 << 20]);
+    works(&server, &machine);
+}
+
+#[test]
+fn a_promise_to_the_guard_is_made_once_a_boot() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    let device = machine.device();
+    let file = machine.paths.run.join("verdict-by");
+    assert_eq!(device.promise_verdict(Duration::from_secs(500)), Duration::from_secs(500));
+    let first = fs::read_to_string(&file).unwrap();
+    let left = device.promise_verdict(Duration::from_secs(900));
+    assert!(left <= Duration::from_secs(500) && left > Duration::from_secs(300), "{left:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), first);
+    fs::write(&file, "17\nanother boot\n").unwrap();
+    assert_eq!(device.promise_verdict(Duration::from_secs(500)), Duration::from_secs(500));
+}

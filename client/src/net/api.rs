@@ -89,6 +89,11 @@ impl Server {
         }
     }
 
+    /// The next deployment is asked for in the first form again: a server that lacked it may have been in trouble, or replaced.
+    pub fn deployment_is_over(&mut self) {
+        self.next_form = 0;
+    }
+
     fn ask_in_form(&mut self, provides: &BTreeMap<String, String>) -> Result<Answer, Error> {
         let of = |key: &str| provides.get(key).map_or("", String::as_str);
         let (artifact_name, device_type) = (of("artifact_name"), of("device_type"));

@@ -5,6 +5,7 @@ use super::journal::{Reboot, Rollback, Update};
 use super::state::{Outcome, State};
 use super::timers::Due;
 use super::{Act, Engine, Halt};
+use crate::device::Standing;
 use crate::net::api::Status;
 use crate::net::Error;
 use crate::sys::power;
@@ -50,6 +51,7 @@ impl Engine {
             ClearArtifactData => self.close(),
             EndOfDeployment => {
                 crate::log::end_deployment();
+                self.server.deployment_is_over();
                 self.timers.now(Due::Inventory);
                 Ok(Outcome::Done)
             }
@@ -254,14 +256,24 @@ impl Engine {
 
     /// The update is over: what is told of it afterwards remains.
     fn close(&mut self) -> Act {
+        let mut by_server = false;
         if let Some(mut update) = self.journal.record.update.take() {
+            by_server = update.attempt.deployment.is_some();
             update.attempt.ended = crate::date::now();
             self.journal.record.attempts.push(update.attempt);
         }
         self.deployment = None;
         self.journal.record.server_time = crate::date::last_told();
         self.save_note();
-        Ok(Outcome::Done)
+        // Nothing but an update that was given up leaves a trial behind: it may not go on without one.
+        let left_behind = self.device.view().is_ok_and(|view| view.standing() == Standing::Trial);
+        match by_server && left_behind {
+            true => {
+                self.cancel();
+                self.restart()
+            }
+            false => Ok(Outcome::Done),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rota_artifact::{provides, Header, Limits, Reader, VerifyKey};
 
-use super::handler::{self, Context, Source};
+use super::handler::{self, AnyHandler, Context, Source};
 use super::journal::Update;
 use super::state::{Outcome, State};
 use super::{Act, Engine, Halt};
@@ -33,7 +33,7 @@ impl Engine {
 
     /// Reads an artifact to its end. `announced` is the name that the server gave it.
     pub(super) fn take(&mut self, source: Source<'_>, announced: Option<&str>) -> Act {
-        let mut reader = Reader::new(source, &Limits::default()).map_err(wrong)?;
+        let reader = Reader::new(source, &Limits::default()).map_err(wrong)?;
         let header = reader.header().clone();
         self.update()?.attempt.artifact = header.artifact_name.clone();
         if announced.is_some_and(|announced| announced != header.artifact_name) {
@@ -62,19 +62,13 @@ impl Engine {
         let Engine { device, journal, provides, .. } = self;
         let update = journal.record.update.get_or_insert_with(Update::default);
         let mut cx = Context { device, update };
-        {
-            let mut payload = reader
-                .next_payload()
-                .map_err(wrong)?
-                .ok_or_else(|| Halt::Failed("the artifact holds no payload".into()))?;
-            handler.download(&mut cx, &mut payload)?;
+        let taken = take_payload(reader, handler.as_ref(), &mut cx, provides);
+        if taken.is_err() {
+            if let Err(why) = handler.discard(&mut cx) {
+                log::error!("{why}");
+            }
         }
-        if let Some(slot) = cx.update.attempt.slot {
-            provides.remember(slot, cx.update.provides.clone()).map_err(|error| error.to_string())?;
-        }
-        let summary = reader.finish().map_err(wrong)?;
-        handler.downloaded(&mut cx, summary.payloads.first().map_or(&[], Vec::as_slice))?;
-        Ok(Outcome::Done)
+        taken
     }
 
     /// With keys configured, one of them must have signed the artifact.
@@ -122,6 +116,27 @@ impl Engine {
         facts.extend(self.device.config.device_type.clone().map(|name| ("device_type".to_owned(), name)));
         facts
     }
+}
+
+/// The payload goes to its handler, and the artifact is read to its end.
+fn take_payload(
+    mut reader: Reader<Source<'_>>,
+    handler: &AnyHandler,
+    cx: &mut Context<'_>,
+    provides: &mut Provides,
+) -> Act {
+    let mut payload = reader
+        .next_payload()
+        .map_err(wrong)?
+        .ok_or_else(|| Halt::Failed("the artifact holds no payload".into()))?;
+    handler.download(cx, &mut payload)?;
+    drop(payload);
+    if let Some(slot) = cx.update.attempt.slot {
+        provides.remember(slot, cx.update.provides.clone()).map_err(|error| error.to_string())?;
+    }
+    let summary = reader.finish().map_err(wrong)?;
+    handler.downloaded(cx, summary.payloads.first().map_or(&[], Vec::as_slice))?;
+    Ok(Outcome::Done)
 }
 
 fn key(file: &PathBuf) -> Option<VerifyKey> {

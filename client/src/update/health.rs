@@ -31,11 +31,13 @@ impl Engine {
         let slot =
             self.device.view().ok().filter(|view| view.standing() == Standing::Trial).map(|view| view.booted);
         let started = Instant::now();
-        let limit = self.device.config.health_timeout;
+        let mut limit = self.device.config.health_timeout;
         if slot.is_some() {
-            self.device.promise_verdict(limit);
+            limit = self.device.promise_verdict(limit);
         }
+        self.server.end_by(Some(started + limit));
         let verdict = self.check_within(started, limit, slot.is_some());
+        self.server.end_by(None);
         match (verdict, slot) {
             (Err(Halt::Failed(why)), Some(slot)) => Err(Halt::Failed(format!(
                 "trial of slot {slot}: the trial's client ran and rolled back: {why}"
@@ -57,7 +59,7 @@ impl Engine {
                     self.update()?.remark = Some(format!("committed although {error}"));
                 }
                 Look::Unreachable(error) => {
-                    let seconds = limit.as_secs();
+                    let seconds = self.device.config.health_timeout.as_secs();
                     return Err(Halt::Failed(format!(
                         "the server was not reached within {seconds} s: {error}"
                     )));
@@ -118,9 +120,10 @@ impl Engine {
 
     /// Runs the product's own checks, in the order of their names. One that fails is the end of the trial.
     pub(super) fn run_checks(&mut self, until: Instant) -> Result<(), Halt> {
+        // However late it is, the checks get a little time, less than the guard adds to what was promised.
+        let until = until.max(Instant::now() + Duration::from_secs(10));
         for check in executables(&self.device.paths.conf.join("health.d")) {
-            // However late it is, a check gets a little time.
-            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(10));
+            let left = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
             let mut last = String::new();
             let ended = process::run(&mut Command::new(&check), left, &mut |_, line| {
                 log::info!("{}: {line}", check.display());

@@ -50,6 +50,12 @@ impl Record {
         self.fallback.iter().chain(&self.connection_fault).chain(&self.repaired).cloned()
     }
 
+    /// Makes room: the oldest attempt that the server knows of goes first, then the oldest.
+    fn forget_attempt(&mut self) {
+        let told = self.attempts.iter().position(|attempt| !attempt.unreported);
+        self.attempts.remove(told.unwrap_or(0));
+    }
+
     /// The slot that the last successful update was written to.
     pub fn last_success(&self) -> Option<Slot> {
         let good = |attempt: &&Attempt| matches!(attempt.verdict, Some(Verdict::Success(_)));
@@ -141,6 +147,8 @@ pub struct Attempt {
     pub verdict: Option<Verdict>,
     /// Whether the server still has to be told.
     pub unreported: bool,
+    /// How often the server refused its log.
+    pub log_refusals: u32,
 }
 
 /// What came of an update.
@@ -215,14 +223,15 @@ impl Journal {
     pub fn save(&mut self) -> Result<(), record::Error> {
         self.record.format = FORMAT;
         self.record.client = env!("CARGO_PKG_VERSION").into();
-        let surplus = self.record.attempts.len().saturating_sub(ATTEMPTS);
-        self.record.attempts.drain(..surplus);
+        while self.record.attempts.len() > ATTEMPTS {
+            self.record.forget_attempt();
+        }
         loop {
             // Plain data with text keys: it can always be written as JSON.
             let content = serde_json::to_vec(&self.record).unwrap_or_default();
             match self.pair.write(&content) {
                 Err(record::Error::TooLarge { .. }) if !self.record.attempts.is_empty() => {
-                    self.record.attempts.remove(0);
+                    self.record.forget_attempt();
                 }
                 result => return result,
             }
@@ -262,6 +271,20 @@ mod tests {
         let record = read(known.as_bytes()).unwrap();
         assert_eq!(record.update.unwrap().state, Some(State::Unknown));
         assert!(read(br#"{"format":2}"#).is_err() && read(b"{}").is_err() && read(b"garbage").is_err());
+    }
+
+    #[test]
+    fn what_the_server_does_not_know_yet_is_forgotten_last() {
+        let folder = crate::testing::folder();
+        let mut journal = Journal::open(&folder);
+        for n in 0..ATTEMPTS + 5 {
+            let attempt = Attempt { artifact: n.to_string(), unreported: n == 1, ..Attempt::default() };
+            journal.record.attempts.push(attempt);
+        }
+        journal.save().unwrap();
+        let kept: Vec<_> = journal.record.attempts.iter().map(|attempt| attempt.artifact.as_str()).collect();
+        assert_eq!(kept[..2], ["1", "6"]);
+        assert_eq!(kept.len(), ATTEMPTS);
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Engine {
         Ok(State::Init)
     }
 
-    fn cancel(&mut self) {
+    pub(super) fn cancel(&mut self) {
         let cancelled = self.device.boot().and_then(|boot| boot.cancel().map_err(|error| error.to_string()));
         if let Err(why) = cancelled {
             log::error!("{why}");

@@ -7,6 +7,9 @@ use super::{Act, Engine};
 use crate::net::api::{Message, Status};
 use crate::net::Error;
 
+/// How often a log is sent that the server refuses.
+const LOG_TRIES: u32 = 5;
+
 impl Engine {
     /// Reports a state on the way. Only an abortion changes the way.
     pub(super) fn tell(&mut self, status: Status) -> Act {
@@ -39,8 +42,10 @@ impl Engine {
         }
         update.attempt.verdict = Some(verdict);
         update.attempt.unreported = update.attempt.deployment.is_some();
-        let attempt = update.attempt.clone();
-        match self.deliver(&attempt) {
+        let mut attempt = update.attempt.clone();
+        let delivered = self.deliver(&mut attempt);
+        self.update()?.attempt.log_refusals = attempt.log_refusals;
+        match delivered {
             Ok(()) => self.update()?.attempt.unreported = false,
             Err(error) => {
                 log::warn!("{error}");
@@ -54,22 +59,25 @@ impl Engine {
     /// Reports what could not be reported when it happened.
     pub(super) fn deliver_reports(&mut self) -> Result<(), Error> {
         for at in 0..self.journal.record.attempts.len() {
-            let attempt = self.journal.record.attempts[at].clone();
+            let mut attempt = self.journal.record.attempts[at].clone();
             if attempt.unreported {
                 if let Some(id) = &attempt.deployment {
                     crate::log::begin_deployment(&self.device.paths.data, id);
                 }
-                let delivered = self.deliver(&attempt);
+                let delivered = self.deliver(&mut attempt);
                 crate::log::end_deployment();
+                attempt.unreported = delivered.is_err();
+                if attempt != self.journal.record.attempts[at] {
+                    self.journal.record.attempts[at] = attempt;
+                    self.save_note();
+                }
                 delivered?;
-                self.journal.record.attempts[at].unreported = false;
-                self.save_note();
             }
         }
         Ok(())
     }
 
-    fn deliver(&mut self, attempt: &Attempt) -> Result<(), Error> {
+    fn deliver(&mut self, attempt: &mut Attempt) -> Result<(), Error> {
         let (Some(id), Some(verdict)) = (&attempt.deployment, &attempt.verdict) else { return Ok(()) };
         let reported = match verdict {
             Verdict::Success(remark) => self.server.report(id, Status::Success, remark.as_deref()),
@@ -88,7 +96,14 @@ impl Engine {
                 };
                 messages = attempt.events.iter().chain([why]).map(message).collect();
             }
-            settled(self.server.send_log(id, &messages))?;
+            if let Err(error) = settled(self.server.send_log(id, &messages)) {
+                attempt.log_refusals += u32::from(error.reached());
+                if attempt.log_refusals < LOG_TRIES {
+                    return Err(error);
+                }
+                // The verdict is told; its log may not keep the device from ever asking again.
+                log::warn!("{error}; the log of deployment {id} stays here");
+            }
         }
         log::info!("reported deployment {id} to the server");
         Ok(())
@@ -121,10 +136,15 @@ impl Engine {
     }
 }
 
+/// Whether the status says that this request will never do.
+fn is_final(code: u16) -> bool {
+    (400..500).contains(&code) && ![401, 408, 429].contains(&code)
+}
+
 /// A refusal that another try cannot change counts as told.
 fn settled(result: Result<(), Error>) -> Result<(), Error> {
     match result {
-        Err(error) if matches!(error.code(), Some(400 | 404 | 409 | 413)) => {
+        Err(error) if error.code().is_some_and(is_final) => {
             log::warn!("{error}");
             Ok(())
         }

@@ -55,8 +55,8 @@ impl Handler for Rootfs {
         let size = file.size();
         target.check_fits(size).map_err(text)?;
         cx.update.origin = Some(origin);
-        cx.update.attempt.slot = Some(slot);
         cx.device.boot()?.invalidate(slot).map_err(text)?;
+        cx.update.attempt.slot = Some(slot);
         log::info!("writing {} ({size} bytes) to slot {slot}", file.name());
         let mut writer = target.writer(size).map_err(text)?;
         copy(&mut file, &mut writer, size).map_err(|why| {
@@ -79,6 +79,15 @@ impl Handler for Rootfs {
         cx.update.attempt.event(format!("wrote {} bytes to slot {slot}, SHA-256 {}", file.size, file.sha256));
         log::info!("slot {slot} holds the whole image of {} bytes", file.size);
         Ok(())
+    }
+
+    fn discard(&self, cx: &mut Context<'_>) -> Result<(), String> {
+        let (_, origin) = slots(cx)?;
+        match cx.update.attempt.slot {
+            // A boot loader that finds no other way would boot a slot that looks whole.
+            Some(_) => target(cx.device, origin)?.invalidate().map_err(text),
+            None => Ok(()),
+        }
     }
 
     fn install(&self, cx: &mut Context<'_>) -> Result<(), String> {
@@ -206,7 +215,7 @@ fn fell_back(cx: &Context<'_>, state: State, view: View) -> String {
     let (slot, origin, loader) = (view.booted.other(), view.booted, cx.device.loader());
     if cx.update.armed.is_none() {
         return format!(
-            "the machine was restarted while a trial of slot {slot} was being armed; slot {origin} runs"
+            "the machine was restarted while a trial of slot {slot} was being armed; it may have been booted; slot {origin} runs"
         );
     }
     let times = match cx.device.tries() {
