@@ -114,12 +114,26 @@ def rota_boot_file_tasks(d):
 
 do_image_ext4[postfuncs] += "rota_check_rootfs"
 python rota_check_rootfs () {
-    size = os.stat(os.path.join(d.getVar("IMGDEPLOYDIR"), d.getVar("IMAGE_NAME") + ".ext4")).st_size
+    image = os.path.join(d.getVar("IMGDEPLOYDIR"), d.getVar("IMAGE_NAME") + ".ext4")
     try:
-        rota.layout.check_rootfs(rota.layout.load(d.getVar("ROTA_LAYOUT_FILE")), size)
-    except rota.layout.LayoutError as error:
+        rota.fill.settle_times(image, d.getVar("IMAGE_ROOTFS"), rota_source(d))
+        rota.layout.check_rootfs(rota.layout.load(d.getVar("ROTA_LAYOUT_FILE")), os.stat(image).st_size)
+    except (rota.fill.FillError, rota.layout.LayoutError) as error:
         bb.fatal(str(error))
 }
+
+def rota_source(d):
+    """Where the contents of partitions come from."""
+    deploy = d.getVar("DEPLOY_DIR_IMAGE")
+    return rota.fill.Source(
+        rootfs=d.getVar("IMAGE_ROOTFS"),
+        image=os.path.join(d.getVar("IMGDEPLOYDIR"), d.getVar("IMAGE_LINK_NAME") + ".ext4"),
+        deploy=deploy,
+        boot_files=d.getVar("ROTA_BOOT_FILES").split(),
+        uboot_env=os.path.join(deploy, "rota-env.txt"),
+        path=d.getVar("PATH"),
+        epoch=d.getVar("REPRODUCIBLE_TIMESTAMP_ROOTFS"),
+    )
 
 # --- the artifact
 
@@ -145,19 +159,9 @@ IMAGE_CMD:mender () {
 do_image_wic[prefuncs] += "rota_fill_partitions"
 do_image_wic[depends] += "dosfstools-native:do_populate_sysroot mtools-native:do_populate_sysroot e2fsprogs-native:do_populate_sysroot"
 python rota_fill_partitions () {
-    deploy = d.getVar("DEPLOY_DIR_IMAGE")
-    source = rota.fill.Source(
-        rootfs=d.getVar("IMAGE_ROOTFS"),
-        image=os.path.join(d.getVar("IMGDEPLOYDIR"), d.getVar("IMAGE_LINK_NAME") + ".ext4"),
-        deploy=deploy,
-        boot_files=d.getVar("ROTA_BOOT_FILES").split(),
-        uboot_env=os.path.join(deploy, "rota-env.txt"),
-        path=d.getVar("PATH"),
-        epoch=d.getVar("REPRODUCIBLE_TIMESTAMP_ROOTFS"),
-    )
     folder = d.getVar("ROTA_PARTITIONS")
     try:
-        rota.fill.fill(rota.layout.load(d.getVar("ROTA_LAYOUT_FILE")), folder, source)
+        rota.fill.fill(rota.layout.load(d.getVar("ROTA_LAYOUT_FILE")), folder, rota_source(d))
     except rota.fill.FillError as error:
         bb.fatal(str(error))
     flash = os.path.join(folder, "flash.img")
