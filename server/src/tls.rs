@@ -47,7 +47,8 @@ pub fn ensure(folder: &Path, hosts: &[String]) -> anyhow::Result<Files> {
         |path: &Path| std::fs::read_to_string(path).map_err(|error| files::Error::new("read", path, error));
     // Only before a certificate was ever made: a CA that devices trust is never replaced.
     let issued = files.chain.try_exists()? || files.names.try_exists()?;
-    if !issued && !(files.ca.try_exists()? && files.ca_key.try_exists()?) {
+    let whole = files.ca.try_exists()? && files.ca_key.try_exists()?;
+    if !issued && !whole {
         let key = KeyPair::generate()?;
         let ca = ca_params()?.self_signed(&key)?;
         files::write_private(&files.ca_key, key.serialize_pem().as_bytes())?;
