@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ureq::http::{self, header, Method, StatusCode};
-use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::resolver::{DefaultResolver, Resolver};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 
 use crate::config::Config;
@@ -137,12 +137,26 @@ impl Server {
     /// A server reached as `config` says. `identity` is asked at every authorisation.
     pub fn new(config: &Config, identity: Box<dyn Fn() -> Result<Identity, String>>) -> Server {
         let (agent, verifier) = match tls::settings(config.ca.as_deref(), Clock(Arc::new(date::reading))) {
-            Ok((tls, verifier)) => (Ok(agent(tls)), Some(verifier)),
+            Ok((config, verifier)) => {
+                let tls = TlsConnector { config, stall: STALL };
+                let connector =
+                    ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
+                (Ok(agent(connector, DefaultResolver::default())), Some(verifier))
+            }
             Err(why) => (Err(why), None),
         };
+        Server { verifier, ..Server::over(agent, config, identity) }
+    }
+
+    /// A server behind this agent; why there is none is told when it is needed.
+    pub fn over(
+        agent: Result<ureq::Agent, String>,
+        config: &Config,
+        identity: Box<dyn Fn() -> Result<Identity, String>>,
+    ) -> Server {
         Server {
             agent,
-            verifier,
+            verifier: None,
             deadline: None,
             urls: config.urls.clone(),
             tenant_token: config.tenant_token.clone(),
@@ -270,9 +284,8 @@ fn header_text(headers: &http::HeaderMap, name: header::HeaderName) -> Option<&s
     headers.get(name)?.to_str().ok()
 }
 
-/// The HTTP agent: bounded waits, statuses as they are, no redirects.
-fn agent(config: Arc<rustls::ClientConfig>) -> ureq::Agent {
-    let tls = TlsConnector { config, stall: STALL };
+/// The HTTP agent over such connections: bounded waits, statuses as they are, no redirects.
+pub fn agent(connector: impl Connector, resolver: impl Resolver) -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -283,8 +296,7 @@ fn agent(config: Arc<rustls::ClientConfig>) -> ureq::Agent {
         .max_idle_connections(1)
         .max_idle_age(Duration::from_secs(30))
         .build();
-    let connector = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
-    ureq::Agent::with_parts(config, connector, DefaultResolver::default())
+    ureq::Agent::with_parts(config, connector, resolver)
 }
 
 /// Whether there was no answer because the server's certificate is refused.

@@ -9,12 +9,14 @@ use super::{Error, Layout, Slot, System};
 use crate::sys::device;
 use crate::sys::disk::InPlace;
 
-/// Bytes written at once, and bytes at the front that make a slot bootable: zeroed first, written last.
-const CHUNK: usize = 1 << 20;
+/// Bytes written at once, and bytes at the front that make a slot bootable: zeroed first, written last. Where the power-cut
+/// sweep replays thousands of updates, images are small, and so is this.
+const CHUNK: usize = if IS_SWEPT { 64 << 10 } else { 1 << 20 };
 /// What storage writes as a whole; file systems have their superblock inside the first.
 const BLOCK: usize = 4096;
 /// After so many bytes what was written is synced and dropped from the page cache, so that neither memory nor the last sync grow.
-const SYNC_EVERY: u64 = 32 << 20;
+const SYNC_EVERY: u64 = if IS_SWEPT { 128 << 10 } else { 32 << 20 };
+const IS_SWEPT: bool = cfg!(all(feature = "faults", not(test)));
 
 /// The slot that may be written: never the one that is root.
 #[derive(Debug)]

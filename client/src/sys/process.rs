@@ -85,6 +85,8 @@ pub struct Running {
     pipes: [Pipe; 2],
     deadline: Instant,
     ended: Option<Ended>,
+    /// How long the next wait for its end is, once its outputs are closed: mostly it ends just then.
+    nap: Duration,
 }
 
 impl Running {
@@ -95,7 +97,7 @@ impl Running {
         let mut child = command.spawn()?;
         let pipes = [Pipe::new(child.stdout.take())?, Pipe::new(child.stderr.take())?];
         let deadline = Instant::now().checked_add(limit).unwrap_or_else(far_away);
-        Ok(Running { child, pipes, deadline, ended: None })
+        Ok(Running { child, pipes, deadline, ended: None, nap: Duration::from_millis(1) })
     }
 
     /// Hands out output for up to `wait`, or until `also` can be written to. Returns how the program ended, once it has
@@ -132,14 +134,19 @@ impl Running {
     }
 
     /// Waits for output for at most a tick; true when `also` can be written to.
-    fn wait_briefly(&self, until: Instant, also: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+    fn wait_briefly(&mut self, until: Instant, also: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         let now = Instant::now();
+        let mut tick = TICK;
+        if self.pipes.iter().all(|pipe| pipe.file.is_none()) {
+            tick = self.nap;
+            self.nap = TICK.min(tick * 2);
+        }
         let wait =
-            TICK.min(until.saturating_duration_since(now)).min(self.deadline.saturating_duration_since(now));
+            tick.min(until.saturating_duration_since(now)).min(self.deadline.saturating_duration_since(now));
         let mut polled: Vec<PollFd<'_>> =
             also.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLOUT)).collect();
         polled.extend(self.pipes.iter().filter_map(Pipe::polled));
-        let timeout = PollTimeout::try_from(wait.as_millis() + 1).unwrap_or(PollTimeout::ZERO);
+        let timeout = PollTimeout::try_from(wait.as_millis().max(1)).unwrap_or(PollTimeout::ZERO);
         match poll(&mut polled, timeout) {
             Ok(_) | Err(nix::Error::EINTR) => {}
             Err(error) => return Err(error.into()),

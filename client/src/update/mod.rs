@@ -81,6 +81,13 @@ impl Engine {
     /// Opens everything. Nothing is changed yet but files that are missing.
     pub fn new(device: Device, signals: Signals) -> Engine {
         let paths = device.paths.clone();
+        let server = Server::new(&device.config, Box::new(move || Identity::load(&paths)));
+        Engine::with(device, server, signals)
+    }
+
+    /// The same with this server.
+    pub fn with(device: Device, server: Server, signals: Signals) -> Engine {
+        let paths = device.paths.clone();
         if let Err(error) =
             std::fs::create_dir_all(&paths.data).and_then(|()| std::fs::create_dir_all(&paths.run))
         {
@@ -88,8 +95,6 @@ impl Engine {
         }
         let journal = Journal::open(&paths.data);
         let provides = Provides::open(&paths);
-        let identity = paths.clone();
-        let server = Server::new(&device.config, Box::new(move || Identity::load(&identity)));
         let timers = Timers::new(&device.config);
         Engine {
             device,
