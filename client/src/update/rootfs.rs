@@ -213,7 +213,7 @@ impl Handler for Rootfs {
 /// What happened when the machine is back in the slot the update began on, although a trial had been begun in `state`.
 fn fell_back(cx: &Context<'_>, state: State, view: View) -> String {
     let (slot, origin, loader) = (view.booted.other(), view.booted, cx.device.loader());
-    if cx.update.armed.is_none() {
+    if cx.update.armed.is_none() && state == State::ArtifactReboot {
         return format!(
             "the machine was restarted while a trial of slot {slot} was being armed; it may have been booted; slot {origin} runs"
         );
