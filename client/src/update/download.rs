@@ -55,6 +55,13 @@ impl Engine {
         self.save_state(State::Download)?;
 
         let Some(payload_type) = payload_type else {
+            if let Some(mut payload) = reader.next_payload().map_err(wrong)? {
+                if payload.next_file().map_err(wrong)?.is_some() {
+                    return Err(Halt::Failed(
+                        "the artifact holds a file, but says of no type what it is".into(),
+                    ));
+                }
+            }
             reader.finish().map_err(wrong)?;
             return Ok(Outcome::Empty);
         };

@@ -276,6 +276,7 @@ impl State {
                 | ArtifactRollbackReboot
                 | ArtifactVerifyRollbackReboot
                 | ArtifactFailure
+                | SaveProvides
                 | Cleanup
         )
     }
@@ -297,6 +298,7 @@ impl State {
             ArtifactRollbackReboot | ArtifactVerifyRollbackReboot => (ArtifactVerifyRollbackReboot, false),
             AfterCommit => (AfterCommit, false),
             ArtifactFailure => (ArtifactFailureEnter, false),
+            SaveProvides => (SaveProvides, false),
             Cleanup => (Cleanup, false),
             _ => (CheckRollback, true),
         }
@@ -419,6 +421,7 @@ mod tests {
         assert_eq!(ArtifactVerifyRollbackReboot.recovered(), (ArtifactVerifyRollbackReboot, false));
         assert_eq!(AfterCommit.recovered(), (AfterCommit, false));
         assert_eq!(ArtifactFailure.recovered(), (ArtifactFailureEnter, false));
+        assert_eq!(SaveProvides.recovered(), (SaveProvides, false));
         assert_eq!(Cleanup.recovered(), (Cleanup, false));
         for state in [ArtifactInstall, ArtifactVerifyReboot, ArtifactCommit, Unknown] {
             assert_eq!(state.recovered(), (CheckRollback, true));
