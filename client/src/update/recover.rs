@@ -183,7 +183,7 @@ impl Engine {
     }
 
     /// The update in the journal goes on.
-    fn resume_update(&mut self) -> State {
+    pub(super) fn resume_update(&mut self) -> State {
         let Engine { device, journal, .. } = self;
         let Some(update) = journal.record.update.as_mut() else { return State::Init };
         let state = update.state.unwrap_or(State::Unknown);

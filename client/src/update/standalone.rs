@@ -34,11 +34,22 @@ pub enum Done {
     NothingInProgress,
 }
 
+/// What was found of an update by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TakenUp {
+    /// There is none.
+    Nothing,
+    /// It waits for a person, and would go on here.
+    Waits(State),
+    /// It had been interrupted, and has been brought to its end.
+    Ended,
+}
+
 impl Engine {
     /// Installs the artifact from a file, an address, or with `-` from standard input.
     pub fn install(&mut self, from: &str) -> Result<Done, String> {
         self.take_lock().map_err(why)?;
-        if self.journal.record.update.is_some() {
+        if self.journal.record.update.is_some() && self.take_up()? != TakenUp::Ended {
             return Err("an update is in progress already; commit or roll it back first".into());
         }
         let (config, signals) = (self.device.config.clone(), self.signals.clone());
@@ -87,43 +98,75 @@ impl Engine {
     fn arm_by_hand(&mut self) -> Result<bool, Halt> {
         let reboot = self.with_handler(Reboot::No, Handler::needs_reboot)?;
         self.update()?.reboot = reboot;
+        self.save_state(State::ArtifactReboot)?;
         if reboot == Reboot::Automatic {
             self.arm()?;
         }
-        self.save_state(State::ArtifactReboot)?;
         Ok(reboot != Reboot::No)
     }
 
     /// Commits what `install` left.
     pub fn commit(&mut self) -> Result<Done, String> {
-        if !self.waits_for_a_person()? {
-            return Ok(Done::NothingInProgress);
-        }
-        let ready = self.ask_waiting(|update| update.reboot == Reboot::Automatic, Handler::verify_reboot)?;
-        if let Err(reason) = ready {
-            let standing = self.device.view()?.standing();
-            if standing == crate::device::Standing::Armed {
-                return Err("the trial has not been booted yet; restart the machine, then commit".into());
+        match self.take_up()? {
+            TakenUp::Nothing => Ok(Done::NothingInProgress),
+            TakenUp::Ended => self.verdict(Done::Committed),
+            TakenUp::Waits(State::ArtifactReboot) => {
+                Err("the trial has not been booted yet; restart the machine, then commit".into())
             }
-            self.failed(State::ArtifactVerifyReboot, &reason);
-            self.drive(State::CheckRollback)?;
-            return self.verdict(Done::Committed);
+            TakenUp::Waits(_) => {
+                let needs_trial = |update: &Update| update.reboot == Reboot::Automatic;
+                if let Err(reason) = self.ask_waiting(needs_trial, Handler::verify_reboot)? {
+                    self.failed(State::ArtifactVerifyReboot, &reason);
+                    self.drive(State::CheckRollback)?;
+                    return self.verdict(Done::Committed);
+                }
+                self.drive(State::ArtifactCommitEnter)?;
+                self.verdict(Done::Committed)
+            }
         }
-        self.drive(State::ArtifactCommitEnter)?;
-        self.verdict(Done::Committed)
     }
 
     /// Undoes what `install` left.
     pub fn rollback(&mut self) -> Result<Done, String> {
-        if !self.waits_for_a_person()? {
-            return Ok(Done::NothingInProgress);
+        match self.take_up()? {
+            TakenUp::Nothing => return Ok(Done::NothingInProgress),
+            TakenUp::Ended => {}
+            TakenUp::Waits(_) => {
+                let reboot = self.ask_waiting(|_| true, Handler::needs_rollback_reboot)?.unwrap_or(false);
+                self.update().map_err(why)?.fail(BY_HAND);
+                self.drive(State::CheckRollback)?;
+                return match self.verdict(Done::Committed) {
+                    Err(why) if why == BY_HAND => Ok(Done::RolledBack { reboot }),
+                    other => other,
+                };
+            }
         }
-        let reboot = self.ask_waiting(|_| true, Handler::needs_rollback_reboot)?.unwrap_or(false);
-        self.update().map_err(why)?.fail(BY_HAND);
-        self.drive(State::CheckRollback)?;
-        match self.journal.record.attempts.last().and_then(|attempt| attempt.verdict.clone()) {
-            Some(super::journal::Verdict::Failure(why)) if why == BY_HAND => Ok(Done::RolledBack { reboot }),
-            _ => self.verdict(Done::RolledBack { reboot }),
+        match self.verdict(Done::Committed) {
+            Ok(_) => Err("the update had been committed already".into()),
+            Err(why) => {
+                log::info!("{why}");
+                let reboot = self.device.view().is_ok_and(|view| view.booted != view.boot.committed);
+                Ok(Done::RolledBack { reboot })
+            }
+        }
+    }
+
+    /// Takes up what a command left. One that was interrupted anywhere else than where a person is waited for goes to its end.
+    fn take_up(&mut self) -> Result<TakenUp, String> {
+        self.take_lock().map_err(why)?;
+        match &self.journal.record.update {
+            None => return Ok(TakenUp::Nothing),
+            Some(update) if update.attempt.deployment.is_some() => {
+                return Err("the update in progress is a deployment's; the daemon carries it out".into())
+            }
+            Some(_) => {}
+        }
+        match self.resume_update() {
+            next @ (State::ArtifactReboot | State::ArtifactVerifyReboot) => Ok(TakenUp::Waits(next)),
+            next => {
+                self.drive(next)?;
+                Ok(TakenUp::Ended)
+            }
         }
     }
 
@@ -139,16 +182,6 @@ impl Engine {
             Ok(answer) => Ok(Ok(answer)),
             Err(Halt::Failed(why)) => Ok(Err(why)),
             Err(halt) => Err(why(halt)),
-        }
-    }
-
-    fn waits_for_a_person(&mut self) -> Result<bool, String> {
-        self.take_lock().map_err(why)?;
-        match &self.journal.record.update {
-            Some(update) if update.attempt.deployment.is_some() => {
-                Err("the update in progress is a deployment's; the daemon carries it out".into())
-            }
-            update => Ok(update.is_some()),
         }
     }
 
