@@ -1,0 +1,173 @@
+//! A flow: how an update goes when nothing fails. Scenarios are written in these words.
+
+use std::collections::BTreeMap;
+use std::io::{self, Cursor};
+use std::sync::OnceLock;
+
+use rota::slot::Slot;
+use rota_artifact::{Compression, Data, Depends, Draft, Header, PayloadHeader, SignKey, Writer};
+
+use super::support::artifact::{image, Artifact, DEVICE_TYPE};
+
+/// Bytes of a slot: as little as lets an image be written in several pieces.
+pub const SLOT: usize = 320 << 10;
+
+/// How an update goes.
+#[derive(Clone, Copy)]
+pub struct Flow {
+    pub name: &'static str,
+    /// Name of the boot back end.
+    pub loader: &'static str,
+    pub payload: Payload,
+    pub trial: Trial,
+    /// The server answers this status with 409.
+    pub aborts_at: &'static str,
+    /// A person installs it, and then does this.
+    pub by_hand: Option<Hand>,
+    /// The client has never run on this machine.
+    pub is_first_start: bool,
+    /// Slot A is the committed one but cannot be loaded: slot B runs.
+    pub is_fallback: bool,
+    /// Both records of the journal are destroyed while the first trial boots.
+    pub loses_journal: bool,
+    /// What the failure says when nothing is cut; empty when the update succeeds.
+    pub fails: &'static str,
+}
+
+/// What the artifact holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Payload {
+    Image,
+    /// An image that is not what its checksum says.
+    Spoilt,
+    /// Nothing but provides.
+    Nothing,
+}
+
+/// What the trial is like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Trial {
+    Healthy,
+    /// The server is not reached from it.
+    Offline,
+    /// A health check of the product fails.
+    Unwell,
+    /// The machine is reset before the client runs.
+    Silent,
+}
+
+/// What a person does after installing by hand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Hand {
+    Commits,
+    /// In the trial.
+    RollsBack,
+    /// Before the restart.
+    RollsBackAtOnce,
+}
+
+/// All goes well.
+pub const GOOD: Flow = Flow {
+    name: "success",
+    loader: "fake",
+    payload: Payload::Image,
+    trial: Trial::Healthy,
+    aborts_at: "",
+    by_hand: None,
+    is_first_start: false,
+    is_fallback: false,
+    loses_journal: false,
+    fails: "",
+};
+
+impl Flow {
+    /// The slots that are committed one after the other when all goes well. No cut may turn this back.
+    pub fn story(&self) -> &'static [Slot] {
+        match (self.fails.is_empty() && self.payload == Payload::Image, self.is_fallback) {
+            (true, true) => &[Slot::A, Slot::B, Slot::A],
+            (true, false) => &[Slot::A, Slot::B],
+            (false, true) => &[Slot::A, Slot::B],
+            (false, false) => &[Slot::A],
+        }
+    }
+
+    /// The slot that runs when the update begins.
+    pub fn home(&self) -> Slot {
+        match self.is_fallback {
+            true => Slot::B,
+            false => Slot::A,
+        }
+    }
+
+    /// The artifact `rel-2`.
+    pub fn artifact(&self) -> Vec<u8> {
+        let mut artifact = match self.payload {
+            Payload::Nothing => return empty("rel-2"),
+            _ => signed("rel-2", &new_image()),
+        };
+        if self.payload == Payload::Spoilt {
+            let at = artifact.len() - (20 << 10);
+            artifact[at] ^= 1;
+        }
+        artifact
+    }
+}
+
+impl std::fmt::Display for Flow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.name, self.loader)
+    }
+}
+
+/// What runs before the update.
+pub fn old_image() -> Vec<u8> {
+    image(1, SLOT)
+}
+
+/// What `rel-2` brings.
+pub fn new_image() -> Vec<u8> {
+    image(7, SLOT - 4096)
+}
+
+/// Over plain HTTP only signed artifacts are fetched.
+fn key() -> &'static (SignKey, String) {
+    static KEY: OnceLock<(SignKey, String)> = OnceLock::new();
+    KEY.get_or_init(|| {
+        let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        (SignKey::from_pem(pair.serialize_pem().as_bytes()).unwrap(), pair.public_key_pem())
+    })
+}
+
+/// The key that verifies all artifacts here, in PEM form.
+pub fn verify_key() -> &'static str {
+    &key().1
+}
+
+/// An artifact of a root file system.
+pub fn signed(name: &str, image: &[u8]) -> Vec<u8> {
+    Artifact { signer: Some(&key().0), ..Artifact::new(name, image) }.bytes()
+}
+
+/// An artifact that only sets provides.
+fn empty(name: &str) -> Vec<u8> {
+    let header = Header {
+        version: 3,
+        artifact_name: name.to_owned(),
+        artifact_group: None,
+        depends: Depends { device_types: vec![DEVICE_TYPE.to_owned()], ..Depends::default() },
+        scripts: Vec::new(),
+        payloads: vec![PayloadHeader { provides: BTreeMap::new(), ..PayloadHeader::default() }],
+        augmented: false,
+    };
+    let draft = Draft { header, data: vec![Data::Files(Vec::new())], checksum_key: None, augment: None };
+    let writer = Writer {
+        compression: Compression::None,
+        encoder: &|compression, out| compression.encoder(out),
+        spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
+        signer: Some(&key().0),
+        modified: 0,
+    };
+    let mut bytes = Vec::new();
+    writer.write(&draft, &mut bytes).unwrap();
+    bytes
+}

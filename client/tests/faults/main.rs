@@ -1,0 +1,106 @@
+//! The power-cut sweep: whole updates are stopped at every durable operation, and every time the machine boots, comes to an end,
+//! and tells the truth about it.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod flow;
+mod machine;
+mod server;
+mod sweep;
+mod truth;
+mod world;
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use flow::{Flow, Hand, Payload, Trial, GOOD};
+use sweep::Tally;
+
+/// Every way that an update can go.
+const FLOWS: &[Flow] = &[
+    GOOD,
+    Flow { name: "first start", is_first_start: true, ..GOOD },
+    Flow { name: "fallback", is_fallback: true, ..GOOD },
+    Flow { name: "provides only", payload: Payload::Nothing, ..GOOD },
+    Flow { name: "spoilt payload", payload: Payload::Spoilt, fails: "checksum", ..GOOD },
+    Flow { name: "offline", trial: Trial::Offline, fails: "was not reached", ..GOOD },
+    Flow { name: "unwell", trial: Trial::Unwell, fails: "health check", ..GOOD },
+    Flow { name: "silent", trial: Trial::Silent, fails: "never reported", ..GOOD },
+    Flow { name: "aborted", aborts_at: "rebooting", fails: "aborted", ..GOOD },
+    Flow { name: "aborted in the trial", aborts_at: "installing", fails: "aborted", ..GOOD },
+    Flow { name: "journal lost", loses_journal: true, ..GOOD },
+    Flow { name: "commit by hand", by_hand: Some(Hand::Commits), ..GOOD },
+    Flow { name: "rollback by hand", by_hand: Some(Hand::RollsBack), fails: "by hand", ..GOOD },
+    Flow { name: "rollback by hand at once", by_hand: Some(Hand::RollsBackAtOnce), fails: "by hand", ..GOOD },
+];
+
+/// Those in which boot loaders differ.
+const LOADER_FLOWS: &[Flow] = &[
+    GOOD,
+    Flow { name: "fallback", is_fallback: true, ..GOOD },
+    Flow { name: "offline", trial: Trial::Offline, fails: "was not reached", ..GOOD },
+    Flow { name: "silent", trial: Trial::Silent, fails: "never reported", ..GOOD },
+    Flow { name: "commit by hand", by_hand: Some(Hand::Commits), ..GOOD },
+];
+
+/// Runs `sweep` over the flows, on all processors. Only those whose name holds `ROTA_FLOW`, when that is set.
+fn over(flows: &[Flow], sweep: impl Fn(&Flow) -> Tally + Sync) -> Tally {
+    rota::log::init(log::LevelFilter::Info, false, false);
+    let wanted = std::env::var("ROTA_FLOW").unwrap_or_default();
+    let waiting: Mutex<Vec<&Flow>> =
+        Mutex::new(flows.iter().filter(|flow| flow.to_string().contains(&wanted)).collect());
+    let total = Mutex::new(Tally::default());
+    let work = || {
+        while let Some(flow) = {
+            let next = waiting.lock().unwrap().pop();
+            next
+        } {
+            let started = Instant::now();
+            let tally = sweep(flow);
+            say(&format!(
+                "{flow}: {} points, {} runs, {:.1} s",
+                tally.points,
+                tally.runs,
+                started.elapsed().as_secs_f32()
+            ));
+            *total.lock().unwrap() += tally;
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+    total.into_inner().unwrap()
+}
+
+/// Past the test harness, which keeps what good tests print to itself.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn with_loader(flows: &[Flow], loader: &'static str) -> Vec<Flow> {
+    flows.iter().map(|flow| Flow { loader, ..*flow }).collect()
+}
+
+#[test]
+fn the_power_is_cut_at_every_durable_operation() {
+    let started = Instant::now();
+    let mut flows = FLOWS.to_vec();
+    flows.extend(["grub", "uboot"].iter().flat_map(|loader| with_loader(LOADER_FLOWS, loader)));
+    let tally = over(&flows, sweep::cuts);
+    say(&format!(
+        "power cuts: {} points of {} updates, {} runs, in {} s",
+        tally.points,
+        flows.len(),
+        tally.runs,
+        started.elapsed().as_secs()
+    ));
+    assert!(tally.bad == 0 && tally.points >= 1000, "{tally:?}");
+}

@@ -1,0 +1,78 @@
+//! Every fault at every point of a flow.
+
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use rota::sys::fault::{Fault, Loss};
+
+use super::flow::Flow;
+use super::world::{End, World};
+
+/// What was swept.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Tally {
+    /// Durable operations at which something failed.
+    pub points: usize,
+    /// Updates that were replayed for it.
+    pub runs: usize,
+    /// Those that ended badly.
+    pub bad: usize,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Tally) {
+        self.points += other.points;
+        self.runs += other.runs;
+        self.bad += other.bad;
+    }
+}
+
+/// Cuts the power at every durable operation of every boot: with all of what was not synced kept, then lost, then torn, where the
+/// boots that follow are cut as well.
+pub fn cuts(flow: &Flow) -> Tally {
+    each_point(flow, |at| {
+        let seed = at as u64;
+        let again = [
+            Fault::Cut(at, Loss::Torn(seed)),
+            Fault::Cut(at * 7 % 31, Loss::Torn(seed + 1)),
+            Fault::Cut(at * 13 % 29, Loss::Everything),
+        ];
+        vec![vec![Fault::Cut(at, Loss::Nothing)], vec![Fault::Cut(at, Loss::Everything)], again.to_vec()]
+    })
+}
+
+/// Replays the flow with each of `faults` at every point of every boot. After the last of them, the next deployment must work.
+pub fn each_point(flow: &Flow, faults: impl Fn(usize) -> Vec<Vec<Fault>>) -> Tally {
+    let mut world = World::new(flow);
+    let mut tally = Tally::default();
+    for boot in 0.. {
+        let before = world.save();
+        let (end, points) = world.boot(Fault::Never);
+        let after = world.save();
+        for (at, (kind, path)) in points.iter().enumerate() {
+            let all = faults(at);
+            for (number, faults) in all.iter().enumerate() {
+                let is_last = number + 1 == all.len();
+                world.put_back(&before);
+                let replay = catch_unwind(AssertUnwindSafe(|| {
+                    world.finish(faults);
+                    if is_last {
+                        world.next_works();
+                    }
+                }));
+                if replay.is_err() {
+                    eprintln!("^ {flow}, boot {boot}, point {at}: {kind:?} {}, {faults:?}", path.display());
+                    tally.bad += 1;
+                }
+                tally.runs += 1;
+            }
+            tally.points += 1;
+        }
+        world.put_back(&after);
+        if end == End::Idle {
+            break;
+        }
+    }
+    world.finish(&[]);
+    world.next_works();
+    tally
+}
