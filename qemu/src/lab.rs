@@ -55,7 +55,7 @@ impl Lab {
         let server = Server::start(&house, &scene)?;
         let base = Tree::base(&house, kind, scene.join("base.tree"))?;
         let client =
-            Client { server: server.address_for_machines(), ca: server.ca()?, health: "20s", trial: "40s" };
+            Client { server: server.address_for_machines(), ca: server.ca()?, health: "20s", trial: "50s" };
         Ok(Lab { server, kind, house, scene, base, machines: 0, client, _turn: turn })
     }
 

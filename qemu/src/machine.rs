@@ -14,7 +14,7 @@ use crate::kind::{Kind, Loader, Slot};
 use crate::wait::{secs, until, Look};
 
 /// How long a boot may take on a busy host.
-pub const BOOT: Duration = secs(150);
+pub const BOOT: Duration = secs(240);
 
 /// A machine on a disk of its own.
 pub struct Machine {
