@@ -68,7 +68,8 @@ class Board:
         self.write("/dev/root / auto rw 0 1\n", "target", "etc", "fstab")
         self.write("#!/bin/sh\n", "target", "sbin", "init")
         os.makedirs(self.path("target", "var", "lib"), exist_ok=True)
-        kernel = re.search('"kernel": "(.*)"', self.from_layout("json")).group(1)
+        # With tryboot the firmware starts a kernel whose name the board's config.txt says.
+        kernel = re.search('"kernel": "(.*)"', self.from_layout("json")).group(1) or "/boot/Image"
         self.write("kernel", "target", kernel.lstrip("/"))
         self.write("kernel", "images", os.path.basename(kernel))
         for entry in self.values["ROTA_BOOT_FILES"].split():
