@@ -33,7 +33,7 @@ impl Engine {
 
     /// Reads an artifact to its end. `announced` is the name that the server gave it.
     pub(super) fn take(&mut self, source: Source<'_>, announced: Option<&str>) -> Act {
-        let reader = Reader::new(source, &Limits::default()).map_err(wrong)?;
+        let mut reader = Reader::new(source, &Limits::default()).map_err(wrong)?;
         let header = reader.header().clone();
         self.update()?.attempt.artifact = header.artifact_name.clone();
         if announced.is_some_and(|announced| announced != header.artifact_name) {
