@@ -89,7 +89,7 @@ fn spoilt_artifacts_are_refused_and_the_next_one_is_installed() -> Result<()> {
     machine.run("killall rota")?;
     lab.publish(lab.release("unrecorded"))?;
     let deployment = lab.server.deploy("unrecorded", device)?;
-    let report = lab.server.expect_failure(&deployment, &["no room on the data partition"], UPDATE)?;
+    let report = lab.server.expect_failure(&deployment, &["journal", "No space left on device"], UPDATE)?;
     println!("  {}", report.lines().next().unwrap_or_default());
     machine.expect_committed(Slot::B, "full")?;
     machine.run("rm /data/filler*")?;
