@@ -94,6 +94,8 @@ pub fn report() {
     for operation in patterns.iter().filter(|operation| !listed.contains(operation)) {
         faults.push(format!("{operation:?} is not in operations.txt"));
     }
-    say(&format!("{operations} operations, {implemented} implemented, {tested} tested with every documented status"));
+    say(&format!(
+        "{operations} operations, {implemented} implemented, {tested} tested with every documented status"
+    ));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
