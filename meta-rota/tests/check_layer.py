@@ -143,8 +143,22 @@ def check_files(data, where):
             version = re.search(r'^version = "(.*)"', file.read(), re.M).group(1)
         if version != data.getVar("PV"):
             problem(where, "the client is version %s" % version)
+        check_targets(data, where)
         if os.path.exists(os.path.join(data.getVar("ROTA_CHECKOUT"), "client", "target")):
             problem(where, "client/target is there: build outputs would be copied along; set CARGO_TARGET_DIR")
+
+
+def check_targets(data, where):
+    """Every test, benchmark and program that a manifest names is among the sources: cargo reads no manifest without."""
+    taken = [entry[len("file://"):] for entry in data.getVar("SRC_URI").split() if entry.startswith("file://client")]
+    for manifest in [entry for entry in taken if entry.endswith("Cargo.toml")]:
+        with open(os.path.join(data.getVar("ROTA_CHECKOUT"), manifest), encoding="utf-8") as file:
+            text = file.read()
+        for kind, folder in (("test", "tests"), ("bench", "benches"), ("bin", "src/bin"), ("example", "examples")):
+            for name, path in re.findall(r'^\[\[%s\]\]\nname = "([^"]*)"\n(?:path = "([^"]*)")?' % kind, text, re.M):
+                path = os.path.join(os.path.dirname(manifest), path or "%s/%s.rs" % (folder, name))
+                if not any(path == entry or path.startswith(entry + "/") for entry in taken):
+                    problem(where, "%s names %s, which is not among the sources" % (manifest, path))
 
 
 def main():

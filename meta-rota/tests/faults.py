@@ -52,6 +52,8 @@ FAULTS = [
     ("an append without its blank", "oelint", IMAGE, 'IMAGE_INSTALL:append = " ', 'IMAGE_INSTALL:append = "'),
     ("a unit that is not there", "layer", ROTA, '"rota.service"', '"rotad.service"'),
     ("a version that is not the client's", "layer", "client/Cargo.toml", 'version = "0.1.0"', 'version = "0.2.0"'),
+    ("a test of the manifest that is not among the sources", "layer", "meta-rota/recipes-rota/rota/rota-sources.inc",
+     "    file://client/artifact/tests \\\n", ""),
     ("a layout that does not fit", "layer", QEMU, 'size = "2GiB"', 'size = "1GiB"'),
     ("a word that layouts do not know", "layer", QEMU, "device =", "devise ="),
     ("a kas file with a key that kas does not know", "kas", "kas/qemuarm64.yml", "machine:", "machines:"),
