@@ -204,10 +204,13 @@ class Refusals(unittest.TestCase):
         private, public = self.keys(other, "one")
         other.write("a certificate", "ca.pem")
         board = self.board(VERIFY_KEYS=public, SIGNING_KEY=private,
-                           SERVER_URL="https://updates.example.com", SERVER_CA=other.path("ca.pem"))
+                           SERVER_URL="https://updates.example.com", SERVER_CA=other.path("ca.pem"),
+                           ARTIFACT_ARGS="--compression none --provides board:one")
         board.act("post-build")
         board.rootfs()
         self.assertNotIn("is not signed", board.act("post-image"))
+        with tarfile.open(board.path("images", "release-1.mender")) as artifact:
+            self.assertIn("data/0000.tar", artifact.getnames())
         conf = board.read("target", "etc", "rota", "rota.toml").decode()
         self.assertIn('[server]\nurl = "https://updates.example.com"\nca = "/etc/rota/server-ca.pem"\n', conf)
         self.assertIn('[artifact]\nverify_keys = ["/etc/rota/keys/one.pub"]\n', conf)

@@ -5,9 +5,14 @@ import glob
 import os
 import re
 import subprocess
+import sys
 import unittest
 
 import kconfiglib
+
+sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+
+from board import Board  # noqa: E402 (after the path)
 
 TREE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 ROOT = os.path.dirname(TREE)
@@ -113,15 +118,35 @@ class Packages(unittest.TestCase):
             done = subprocess.run(["sha256sum", os.path.join(ROOT, name)], stdout=subprocess.PIPE, universal_newlines=True)
             self.assertEqual(done.stdout.split()[0], checksum)
 
-    def test_what_is_installed_exists(self):
-        make = read(TREE, "package", "rota", "rota.mk")
-        names = re.findall(r"\$\(@D\)/(dist/\S+)", make)
-        self.assertEqual(len(names), 5)
-        for name in names:
-            self.assertTrue(os.path.exists(os.path.join(ROOT, "client", name)), name)
-        grow = re.search(r"^ROTA_GROW_DATA = \$\(BR2_EXTERNAL_ROTA_PATH\)(\S+)", make, re.M).group(1)
-        for end in ("", ".init", ".service"):
-            self.assertTrue(os.path.exists(TREE + grow + end), end)
+
+class Installed(unittest.TestCase):
+    """What the client's package puts into the root file system."""
+
+    def install(self, init):
+        board = Board("qemu_x86_64", MODULES=os.path.join(TREE, "tests", "board.py"))
+        self.addCleanup(board.remove)
+        board.write("the program", "build", "rota", "target", "target", "release", "rota")
+        os.symlink(os.path.join(ROOT, "client", "dist"), board.path("build", "rota", "dist"))
+        board.act(init)
+        found = {}
+        for top, _, files in os.walk(board.path("target")):
+            for name in files:
+                path = os.path.join(top, name)
+                found[path[len(board.path("target")):]] = os.access(path, os.X_OK)
+        return found
+
+    def test_with_start_scripts(self):
+        self.assertEqual(self.install("sysv"), {
+            "/usr/sbin/rota": True, "/usr/lib/rota/rota-guard": True, "/usr/sbin/rota-grow-data": True,
+            "/usr/share/rota/modules/v3/board.py": True, "/etc/init.d/S00rota-guard": True,
+            "/etc/init.d/S37rota-grow-data": True, "/etc/init.d/S80rota": True})
+
+    def test_with_systemd(self):
+        units = "/usr/lib/systemd/system/"
+        self.assertEqual(self.install("systemd"), {
+            "/usr/sbin/rota": True, "/usr/lib/rota/rota-guard": True, "/usr/sbin/rota-grow-data": True,
+            "/usr/share/rota/modules/v3/board.py": True, units + "rota.service": False,
+            units + "rota-guard.service": False, units + "rota-grow-data.service": False})
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ genimage --rootpath "$work/empty" --tmppath "$work/genimage.tmp" --inputpath "$w
 [ ! -e "$work/partitions/flash.img" ] || cp "$work/partitions/flash.img" "$BINARIES_DIR/flash.img"
 
 # The artifact, and whether the device will take it.
-rota-artifact write rootfs-image --no-progress -n "$ROTA_ARTIFACT_NAME" -t "$ROTA_DEVICE_TYPE" -f "$image" \
+# shellcheck disable=SC2086 # words, each an argument
+rota-artifact write rootfs-image $ROTA_ARTIFACT_ARGS --no-progress -n "$ROTA_ARTIFACT_NAME" -t "$ROTA_DEVICE_TYPE" -f "$image" \
     ${ROTA_SIGNING_KEY:+-k "$ROTA_SIGNING_KEY"} -o "$artifact"
 set --
 for key in $ROTA_VERIFY_KEYS; do set -- "$@" -k "$key"; done
