@@ -1,5 +1,8 @@
 //! One payload of an artifact: an archive of plain files, each checked against the manifest (artifact format: data).
-use std::io::{self, BufReader, Read};
+use std::{
+    io::{self, BufReader, Read},
+    mem,
+};
 
 use crate::{
     archive::{Archive, Member},
@@ -88,9 +91,7 @@ impl<'a, R: Read> Payload<'a, R> {
         }
         let path = format!("data/{:04}/{}", self.index, member.name);
         let (expected, augmented) = self.meet(&path)?;
-        let name = member.name.clone();
-        let (size, modified) = (member.size, member.mtime);
-        let mode = member.mode;
+        let Member { name, size, mode, mtime: modified } = member.clone();
         self.current = Some(Current { path, member, expected, hasher: Hasher::default() });
         Ok(Some(PayloadFile { name, size, modified, mode, augmented, source: self }))
     }
@@ -134,13 +135,12 @@ impl<R: Read> ReadFile for Payload<'_, R> {
         let count = self.files.read(buffer)?;
         current.hasher.update(&buffer[..count]);
         if self.files.left() == 0 {
-            if let Some(Current { path, member, expected, hasher, .. }) = self.current.take() {
-                let sha256 = hasher.finish();
-                compare(&path, expected, sha256)?;
-                let summary =
-                    FileSummary { name: member.name, size: member.size, modified: member.mtime, sha256 };
-                self.state.files[self.index].push(summary);
-            }
+            let Current { path, member, expected, hasher } = current;
+            let sha256 = hasher.clone().finish();
+            compare(path, *expected, sha256)?; // with a mismatch it stays the current file: nothing comes after it
+            let (name, size, modified) = (mem::take(&mut member.name), member.size, member.mtime);
+            self.state.files[self.index].push(FileSummary { name, size, modified, sha256 });
+            self.current = None;
         }
         Ok(count)
     }

@@ -88,6 +88,7 @@ impl<R: Read> Reader<R> {
         if !member.name.starts_with("header.tar") {
             return Err(order(&member.name, if signature.is_some() { "header.tar" } else { expected }));
         }
+        let compression = Compression::of_member(&member.name, "header.tar")?;
         let mut header = read_header(&mut outer, &member, "header.tar", version, &mut manifest, limits)?;
         if let Some(manifest) = &mut augment {
             let member =
@@ -100,7 +101,6 @@ impl<R: Read> Reader<R> {
             check_names(manifest, header.payloads.len())?;
         }
         let state = State { manifest, augment, limits: limits.clone(), files: Vec::new(), open: None };
-        let compression = Compression::of_member(&member.name, "header.tar").unwrap_or(Compression::None);
         Ok(Self { outer, header, signature, compression, state })
     }
 
@@ -121,18 +121,18 @@ impl<R: Read> Reader<R> {
 
     /// The next payload; the one before has to be read to its end. `None` after the last.
     pub fn next_payload(&mut self) -> Result<Option<Payload<'_, R>>, Error> {
-        if let Some(name) = self.state.open.take() {
-            return Err(Error::Unfinished { name });
+        if let Some(name) = &self.state.open {
+            return Err(Error::Unfinished { name: name.clone() });
         }
         let index = self.state.files.len();
         let Some(header) = self.header.payloads.get(index) else { return Ok(None) };
         let stem = format!("data/{index:04}.tar");
+        self.state.open = Some(stem.clone()); // until it was read to its end; what fails stays open
+        self.state.files.push(Vec::new());
         let member = expect(&mut self.outer, &stem, |name| name.starts_with(&stem))?;
         let compression = Compression::of_member(&member.name, &stem)?;
         let stored = Stored { compression, offset: self.outer.total(), size: member.size };
         let files = Decoder::new(compression, &mut self.outer, &member.name, &self.state.limits)?;
-        self.state.files.push(Vec::new());
-        self.state.open = Some(member.name.clone());
         Ok(Some(Payload::new(index, header, stored, Archive::new(files, &member.name), &mut self.state)))
     }
 

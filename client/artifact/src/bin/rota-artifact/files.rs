@@ -34,13 +34,16 @@ fn read_stdin() -> io::Result<Vec<u8>> {
 }
 
 /// Opens an artifact; `-` is the standard input.
-pub fn open_artifact(path: &Path) -> Result<Box<dyn Read>, Fail> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdin()));
-    }
-    let file =
-        File::open(path).during(INVALID, format_args!("cannot open the artifact {}", path.display()))?;
-    Ok(Box::new(file))
+pub fn open_artifact<'a>(path: &Path, progress: &'a Progress) -> Result<impl Read + 'a, Fail> {
+    let source: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        let act = format!("cannot open the artifact {}", path.display());
+        let file = File::open(path).during(INVALID, &act)?;
+        progress.expect(file.metadata().during(INVALID, act)?.len());
+        Box::new(file)
+    };
+    Ok(progress.watch(source))
 }
 
 /// A file for a payload. What cannot be read twice is kept in a temporary file.

@@ -1,4 +1,4 @@
-//! gzip on all cores: members of 1 MiB, which every gzip reader takes as one stream.
+//! gzip on all cores: members of 256 KiB, which every gzip reader takes as one stream.
 use std::{
     collections::VecDeque,
     io::{self, Write},
@@ -10,7 +10,9 @@ use std::{
 use libdeflater::{CompressionLvl, Compressor};
 use rota_artifact::{Compression, Encoder};
 
-const MEMBER: usize = 1 << 20;
+const MEMBER: usize = 256 << 10;
+/// Each holds a member and its compressed form: together they stay within some MiB.
+const WORKERS_MAX: usize = 16;
 /// Smaller already than what mender-artifact makes; 6 would be 4 % smaller still, for half as much time again.
 const LEVEL: i32 = 2;
 
@@ -72,7 +74,7 @@ impl<'w> ParallelGzip<'w> {
     /// Hands the member to the next worker, which is the one that has had its last one for the longest time.
     fn send(&mut self) -> io::Result<()> {
         if self.workers.is_empty() {
-            let count = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+            let count = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
             self.workers = (0..count).map(|_| Worker::start()).collect();
         }
         if self.busy.len() == self.workers.len() {

@@ -34,21 +34,18 @@ pub struct Original {
 impl Original {
     /// Reads an artifact. With `folders`, the files of each payload are unpacked into its folder on the way.
     pub fn read(path: &Path, folders: &BTreeMap<usize, PathBuf>) -> Result<Self, Fail> {
-        let source =
-            File::open(path).during(INVALID, format_args!("cannot open the artifact {}", path.display()))?;
+        let progress = Progress::new("Reading", false);
+        let source = files::open_artifact(path, &progress)?;
         let mut reader = Reader::new(source, &Limits::default()).during(INVALID, path.display())?;
         let (header, compression, signed) =
             (reader.header().clone(), reader.compression(), reader.signature().is_some());
         let mut stored = Vec::new();
-        let mut buffer = vec![0; 64 << 10];
         while let Some(mut payload) = reader.next_payload().during(INVALID, path.display())? {
             stored.push(payload.stored());
             let folder = folders.get(&payload.index());
             while let Some(mut file) = payload.next_file().during(INVALID, path.display())? {
                 if let Some(folder) = folder {
                     unpack(&mut file, folder)?;
-                } else {
-                    while file.read(&mut buffer).during(INVALID, path.display())? > 0 {}
                 }
             }
         }

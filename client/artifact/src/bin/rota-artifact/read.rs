@@ -47,10 +47,7 @@ fn facts(arguments: &Read, code: u8) -> Result<Facts, Fail> {
     let keys = keys::verify_keys(&arguments.keys)?;
     let act = arguments.artifact.display();
     let progress = Progress::new("Reading", arguments.no_progress);
-    if let Ok(metadata) = arguments.artifact.metadata() {
-        progress.expect(metadata.len());
-    }
-    let source = progress.watch(files::open_artifact(&arguments.artifact)?);
+    let source = files::open_artifact(&arguments.artifact, &progress)?;
     let reader = Reader::new(source, &Limits::default()).during(code, &act)?;
     let header = reader.header().clone();
     let verdict = match reader.signature() {

@@ -1,14 +1,13 @@
 //! `sign`: a new signature, and every other byte as it was.
-use std::{fs::File, io::BufReader};
-
 use rota_artifact::{resign, Limits, Reader};
 use serde_json::json;
 
 use crate::{
     cli::Sign,
     fail::{During, Fail, ARGUMENTS, CREATE, INVALID},
-    files::Output,
+    files::{self, Output},
     keys,
+    progress::Progress,
     read::Style,
 };
 
@@ -18,10 +17,10 @@ pub fn run(arguments: &Sign, style: &Style) -> Result<(), Fail> {
     let signer = signer.ok_or_else(|| {
         Fail::new(ARGUMENTS, "no key to sign with; give -k, --key-pkcs11 or --sign-command")
     })?;
-    let open =
-        || File::open(path).during(INVALID, format_args!("cannot open the artifact {}", path.display()));
+    let progress = Progress::new("Signing", false);
 
-    let reader = Reader::new(open()?, &Limits::default()).during(INVALID, path.display())?;
+    let reader = Reader::new(files::open_artifact(path, &progress)?, &Limits::default());
+    let reader = reader.during(INVALID, path.display())?;
     if reader.signature().is_some() && !arguments.force {
         let message = format!("{} is signed already; use --force to replace the signature", path.display());
         return Err(Fail::new(ARGUMENTS, message));
@@ -30,7 +29,7 @@ pub fn run(arguments: &Sign, style: &Style) -> Result<(), Fail> {
 
     let target = arguments.output_path.as_deref().unwrap_or(path);
     let mut output = Output::create(target)?;
-    let source = BufReader::new(open()?);
+    let source = files::open_artifact(path, &progress)?;
     resign(source, &*signer, &Limits::default(), output.writer()).during(CREATE, target.display())?;
     output.finish()?;
     style.done(target, || json!({"signed": target}));
