@@ -201,7 +201,7 @@ impl Writer<'_> {
         Ok(files)
     }
 
-    /// Writes both manifests' remainder of an augmented artifact: its manifest and the two headers.
+    /// Writes what an augmented artifact has between signature and payloads: its second manifest and both headers.
     fn augment(
         &self,
         out: &mut dyn Write,

@@ -63,6 +63,8 @@ fn tokens_sign_and_verify() {
     }
     let other = format!("pkcs11:token=bench;object=rsa2048?module-path={MODULE}&pin-value=1234");
     token.ours(&format!("validate --key-pkcs11 {other} a.mender")).fails_with(4);
+    token.ours(write).good();
+    token.ours(&format!("validate --key-pkcs11 {other} a.mender")).fails_with(4);
 }
 
 #[test]

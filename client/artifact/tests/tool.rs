@@ -34,6 +34,7 @@ fn workshop(name: &str) -> Folder {
 fn exit_codes() {
     let folder = workshop("exit-codes");
     folder.file("junk", "junk");
+    ours(&folder, &format!("{WRITE} -f one -o plain.mender")).good();
     for (code, line) in [
         (0, "--help"),
         (0, "--version"),
@@ -61,6 +62,8 @@ fn exit_codes() {
         (1, "read junk"),
         (4, "read -k rsa2048.pub a.mender"),
         (1, "validate -k one a.mender"),
+        (4, "validate -k p256.pub plain.mender"),
+        (4, "read -k p256.pub plain.mender"),
         (1, "sign a.mender"),
         (1, "sign -k p256.pem a.mender"),
         (4, "sign -k p256.pem junk"),

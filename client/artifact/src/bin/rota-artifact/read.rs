@@ -31,6 +31,8 @@ impl Style {
 /// What became of the signature.
 enum Verdict {
     Unsigned,
+    /// A key was given, so there should be a signature.
+    Missing,
     NoKey,
     Verified(VerifyKey),
     Failed(String),
@@ -51,7 +53,8 @@ fn facts(arguments: &Read, code: u8) -> Result<Facts, Fail> {
     let reader = Reader::new(source, &Limits::default()).during(code, &act)?;
     let header = reader.header().clone();
     let verdict = match reader.signature() {
-        None => Verdict::Unsigned,
+        None if keys.is_empty() => Verdict::Unsigned,
+        None => Verdict::Missing,
         Some(_) if keys.is_empty() => Verdict::NoKey,
         Some(signature) => match signature.verify(&keys) {
             Ok(index) => Verdict::Verified(keys[index].clone()),
@@ -64,23 +67,17 @@ fn facts(arguments: &Read, code: u8) -> Result<Facts, Fail> {
 
 pub fn validate(arguments: &Read, style: &Style) -> Result<(), Fail> {
     let facts = facts(arguments, INVALID)?;
-    let artifact = arguments.artifact.display();
-    let fault = match &facts.verdict {
-        Verdict::Unsigned if !arguments.keys.key.is_empty() => {
-            "a key was given, but the artifact is not signed"
-        }
-        Verdict::NoKey => "the artifact is signed; give the public key with -k to verify the signature",
-        Verdict::Failed(reason) => reason,
-        Verdict::Unsigned | Verdict::Verified(_) => {
-            if style.json {
-                println!("{}", facts.json());
-            } else {
-                println!("Artifact file '{artifact}' validated successfully");
-            }
-            return Ok(());
-        }
-    };
-    Err(Fail::new(INVALID, format_args!("{artifact}: {fault}")))
+    facts.check(arguments)?;
+    if matches!(facts.verdict, Verdict::NoKey) {
+        let message = "the artifact is signed; give the public key with -k to verify the signature";
+        return Err(Fail::new(INVALID, format_args!("{}: {message}", arguments.artifact.display())));
+    }
+    if style.json {
+        println!("{}", facts.json());
+    } else {
+        println!("Artifact file '{}' validated successfully", arguments.artifact.display());
+    }
+    Ok(())
 }
 
 pub fn read(arguments: &Read, style: &Style) -> Result<(), Fail> {
@@ -93,18 +90,27 @@ pub fn read(arguments: &Read, style: &Style) -> Result<(), Fail> {
             facts.print_conclusion();
         }
     }
-    match &facts.verdict {
-        Verdict::Failed(reason) if !style.as_mender => {
-            Err(Fail::new(INVALID, format_args!("{}: {reason}", arguments.artifact.display())))
-        }
-        _ => Ok(()),
+    // mender-artifact has said it, and ends well.
+    if style.as_mender {
+        return Ok(());
     }
+    facts.check(arguments)
 }
 
 impl Facts {
+    /// Fails when a key was given and the signature is not by it.
+    fn check(&self, arguments: &Read) -> Result<(), Fail> {
+        let fault = match &self.verdict {
+            Verdict::Missing => "a key was given, but the artifact is not signed",
+            Verdict::Failed(reason) => reason,
+            Verdict::Unsigned | Verdict::NoKey | Verdict::Verified(_) => return Ok(()),
+        };
+        Err(Fail::new(INVALID, format_args!("{}: {fault}", arguments.artifact.display())))
+    }
+
     fn signature(&self) -> &'static str {
         match &self.verdict {
-            Verdict::Unsigned => "no signature",
+            Verdict::Unsigned | Verdict::Missing => "no signature",
             Verdict::NoKey => {
                 "signed but no key for verification provided; please use `-k` option for providing verification key"
             }
@@ -141,7 +147,9 @@ impl Facts {
         let types = self.header.depends.device_types.join(", ");
         println!("\nInstalls on: {types}{}", self.conditions());
         match &self.verdict {
-            Verdict::Unsigned => println!("Signed: no; devices with verification keys refuse it"),
+            Verdict::Unsigned | Verdict::Missing => {
+                println!("Signed: no; devices with verification keys refuse it")
+            }
             Verdict::NoKey => println!("Signed: yes, not verified (no key given)"),
             Verdict::Failed(_) => println!("Signed: yes, but NOT by the given key"),
             Verdict::Verified(key) => println!("Signed: yes, by the {} key {}", kind(key), key.fingerprint()),
@@ -171,7 +179,7 @@ impl Facts {
     fn json(&self) -> Value {
         let header = &self.header;
         let (status, key) = match &self.verdict {
-            Verdict::Unsigned => ("none", None),
+            Verdict::Unsigned | Verdict::Missing => ("none", None),
             Verdict::NoKey => ("not verified", None),
             Verdict::Failed(_) => ("invalid", None),
             Verdict::Verified(key) => ("verified", Some(key)),
