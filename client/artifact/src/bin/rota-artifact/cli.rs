@@ -1,8 +1,12 @@
 //! The command line.
 use std::{ffi::OsString, path::PathBuf};
 
-use crate::gen::Gen;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    gen::Gen,
+    keys::{SigningKey, VerificationKeys},
+};
 
 /// Makes, reads, signs and changes .mender artifacts.
 #[derive(Parser)]
@@ -223,58 +227,6 @@ impl Facts {
             && lists.iter().all(|list| list.is_empty())
             && pairs.iter().all(|list| list.is_empty())
     }
-}
-
-/// What an artifact is signed with.
-#[derive(Args)]
-pub struct SigningKey {
-    /// The private key (PEM: PKCS#1, SEC1 or PKCS#8) to sign with: RSA, ECDSA P-256, or Ed25519, which only rota reads.
-    #[arg(short, long)]
-    pub key: Option<PathBuf>,
-    /// The private key on a token, as a PKCS#11 URI (RFC 7512).
-    #[arg(long, value_name = "URI", conflicts_with = "key")]
-    pub key_pkcs11: Option<String>,
-    /// A shell command that signs: it gets the manifest on its standard input and gives the signature on its standard
-    /// output, as bytes or as base64. For RSA that is PKCS#1 v1.5 over SHA-256, for ECDSA either R and S or DER.
-    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["key", "key_pkcs11"])]
-    pub sign_command: Option<String>,
-    /// What --sign-command gets: the manifest, or the 32 bytes of its SHA-256 digest.
-    #[arg(long, value_enum, default_value_t = SignInput::Manifest, requires = "sign_command")]
-    pub sign_input: SignInput,
-    #[command(flatten)]
-    pub services: Services,
-}
-
-#[derive(Clone, Copy, PartialEq, ValueEnum)]
-pub enum SignInput {
-    Manifest,
-    Digest,
-}
-
-/// What a signature is verified with.
-#[derive(Args)]
-pub struct VerificationKeys {
-    /// A public key (PEM) to verify the signature with. Can be repeated.
-    #[arg(short, long)]
-    pub key: Vec<PathBuf>,
-    /// A public key on a token, as a PKCS#11 URI (RFC 7512).
-    #[arg(long, value_name = "URI")]
-    pub key_pkcs11: Option<String>,
-    #[command(flatten)]
-    pub services: Services,
-}
-
-/// Key services that mender-artifact knows; here --sign-command speaks to them.
-#[derive(Args)]
-pub struct Services {
-    #[arg(long, hide = true)]
-    pub gcp_kms_key: Option<String>,
-    #[arg(long, hide = true)]
-    pub azure_key: Option<String>,
-    #[arg(long, hide = true)]
-    pub vault_transit_key: Option<String>,
-    #[arg(long, hide = true)]
-    pub keyfactor_signserver_worker: Option<String>,
 }
 
 #[derive(Args)]
