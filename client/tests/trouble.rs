@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use rota::boot;
-use rota::slot::Slot;
+use rota::slot::{Slot, FRONT};
 use rota::update::state::State;
 use rota::update::Exit;
 use rota_artifact::Script;
@@ -418,7 +418,7 @@ fn an_artifact_that_is_cut_after_its_image_leaves_no_slot_that_boots() {
     server.deploy("rel-2", artifact);
     machine.run_to_report(&server);
     assert!(!server.failure().0.is_empty());
-    assert_eq!(machine.slot(Slot::B)[..1 << 20], vec![0; 1 << 20]);
+    assert!(machine.slot(Slot::B)[..FRONT].iter().all(|byte| *byte == 0), "slot B could boot");
     works(&server, &machine);
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 
 pub use error::Error;
 pub use layout::{Layout, System};
-pub use target::{Target, Writer};
+pub use target::{Target, Writer, FRONT};
 
 /// One of the two root file systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

@@ -11,7 +11,7 @@ use crate::sys::disk::InPlace;
 
 /// Bytes written at once, and bytes at the front that make a slot bootable: zeroed first, written last. Where the power-cut
 /// sweep replays thousands of updates, images are small, and so is this.
-const CHUNK: usize = if IS_SWEPT { 64 << 10 } else { 1 << 20 };
+pub const FRONT: usize = if IS_SWEPT { 64 << 10 } else { 1 << 20 };
 /// What storage writes as a whole; file systems have their superblock inside the first.
 const BLOCK: usize = 4096;
 /// After so many bytes what was written is synced and dropped from the page cache, so that neither memory nor the last sync grow.
@@ -68,7 +68,7 @@ impl Target {
 
     /// Makes what is in the slot unusable: zeroes its first MiB and syncs. Idempotent.
     pub fn invalidate(&mut self) -> Result<(), Error> {
-        let front = self.size().min(CHUNK as u64) as usize;
+        let front = self.size().min(FRONT as u64) as usize;
         self.file.write_at(0, &vec![0; front]).map_err(|source| self.error("invalidate", source))?;
         self.is_invalid = true;
         Ok(())
@@ -80,14 +80,14 @@ impl Target {
         if !self.is_invalid {
             self.invalidate()?;
         }
-        let (front, buffer) = (Vec::with_capacity(CHUNK), Vec::with_capacity(CHUNK));
-        Ok(Writer { target: self, length, front, buffer, at: CHUNK as u64, synced: CHUNK as u64 })
+        let (front, buffer) = (Vec::with_capacity(FRONT), Vec::with_capacity(FRONT));
+        Ok(Writer { target: self, length, front, buffer, at: FRONT as u64, synced: FRONT as u64 })
     }
 
     /// Reads the first `length` bytes back from the device and compares their SHA-256.
     pub fn read_back(&self, length: u64, expected: &[u8; 32]) -> Result<(), Error> {
         let mut sum = Sha256::new();
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; FRONT];
         let mut reader = PositionedReader { file: &self.file, at: 0 }.take(length);
         device::drop_cache(self.file.file(), 0, 0).map_err(|source| self.error("read back", source))?;
         loop {
@@ -128,7 +128,7 @@ pub struct Writer<'t> {
 impl Writer<'_> {
     /// Bytes taken so far.
     pub fn taken(&self) -> u64 {
-        match self.front.len() < CHUNK {
+        match self.front.len() < FRONT {
             true => self.front.len() as u64,
             false => self.at + self.buffer.len() as u64,
         }
@@ -178,11 +178,11 @@ impl Write for Writer<'_> {
             let error = Error::WrongLength { slot: self.target.slot, announced: self.length, written };
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
-        let to_front = self.front.len() < CHUNK;
+        let to_front = self.front.len() < FRONT;
         let piece = if to_front { &mut self.front } else { &mut self.buffer };
-        let count = bytes.len().min(CHUNK - piece.len());
+        let count = bytes.len().min(FRONT - piece.len());
         piece.extend_from_slice(&bytes[..count]);
-        if !to_front && self.buffer.len() == CHUNK {
+        if !to_front && self.buffer.len() == FRONT {
             self.flush_buffer()
                 .map_err(|source| io::Error::new(source.kind(), self.target.error("write", source)))?;
         }
