@@ -1,7 +1,7 @@
 use crate::common::artifacts::{fields_only, form, form_with, make, named, noise, Plan};
 use crate::common::{run, wait_for, Body, Client, Server};
 use serde_json::{json, Value};
-use std::io::Write;
+use std::io::{Read, Write};
 
 const BASE: &str = "/api/management/v1/deployments/artifacts";
 
@@ -183,17 +183,7 @@ fn too_many(server: &Server, admin: &Client) {
     let (kind, _) = form(&[], b"");
     let stalled: Vec<_> = (0..2).map(|_| stall(server, admin, &kind)).collect();
     let (kind, body) = form(&[], &named("waits"));
-    let mut refused = admin.post(BASE, Body::Typed(&kind, body.clone()));
-    wait_for("both uploads are under way", || {
-        if refused.status == 201 {
-            admin.delete(&format!("{BASE}/{}", refused.id()), ()).expect(204);
-        }
-        let under_way = refused.status == 429;
-        if !under_way {
-            refused = admin.post(BASE, Body::Typed(&kind, body.clone()));
-        }
-        under_way
-    });
+    let refused = admin.post(BASE, Body::Typed(&kind, body.clone())).expect(429);
     assert_eq!(refused.header("retry-after"), "10");
     let (kind_of_file, file) = form_with("file", &[], b"x");
     admin.post(&format!("{BASE}/generate"), Body::Typed(&kind_of_file, file)).expect(429);
@@ -203,15 +193,18 @@ fn too_many(server: &Server, admin: &Client) {
     wait_for("an upload is taken", || admin.post(BASE, Body::Typed(&kind, body.clone())).status == 201);
 }
 
-/// Sends the beginning of an upload.
+/// Sends the beginning of an upload, once the server has taken it up and asks for its body.
 fn stall(server: &Server, admin: &Client, kind: &str) -> impl Sized {
     let mut stream = crate::common::device::tls(server);
     let head = format!(
         "POST {BASE} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: {kind}\r\n\
-         Content-Length: 100000\r\n\r\n",
+         Content-Length: 100000\r\nExpect: 100-continue\r\n\r\n",
         admin.token
     );
     stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer.as_slice(), b"HTTP/1.1 100");
     stream.write_all(&fields_only(&[("description", b"stalls")])).unwrap();
     stream.flush().unwrap();
     stream
