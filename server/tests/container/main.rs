@@ -22,13 +22,21 @@ struct Engine {
 
 impl Engine {
     fn podman(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new("podman");
+        self.command("podman", &[&["--runtime", "runc"], arguments].concat())
+    }
+
+    /// `server/deploy/compose.yaml` with this run's names and port.
+    fn compose(&self, arguments: &[&str]) -> Output {
+        let file = self.folder.path().join("compose.yaml");
+        let options = ["--podman-run-args=--runtime=runc", "-p", &self.name, "-f", file.to_str().unwrap()];
+        self.command("podman-compose", &[&options[..], arguments].concat())
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program);
         command.env("CONTAINERS_CONF", self.folder.path().join("containers.conf"));
-        command
-            .args(["--runtime", "runc"])
-            .args(arguments)
-            .output()
-            .expect("podman is installed (scripts/deps)")
+        let output = command.args(arguments).output();
+        output.unwrap_or_else(|error| panic!("{program} is installed (scripts/deps): {error}"))
     }
 
     #[track_caller]
@@ -50,6 +58,8 @@ impl Drop for Engine {
             let logs = self.podman(&["logs", &self.named("server")]);
             eprintln!("{}{}", String::from_utf8_lossy(&logs.stdout), String::from_utf8_lossy(&logs.stderr));
         }
+        self.compose(&["down", "--volumes"]);
+        self.podman(&["network", "rm", &format!("{}_default", self.name)]);
         self.podman(&["rm", "--force", &self.named("server")]);
         self.podman(&["volume", "rm", "--force", &self.named("data")]);
         for version in ["1", "2"] {
@@ -101,6 +111,37 @@ fn the_image_serves_and_is_updated() {
     let server = connect(&engine, port);
     let shown = server.client(&token).get("/api/management/v1/deployments/artifacts").expect(200).json();
     assert_eq!(shown[0]["id"], id.as_str());
+    drop(server);
+    composed(&engine);
+}
+
+/// The commands of the README but the first, with `compose.yaml`: the image is built.
+fn composed(engine: &Engine) {
+    let port = free_port();
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/compose.yaml")).unwrap();
+    let (before, build) = text.split_once("    build:").unwrap();
+    let (_, after) = build.split_once("    restart:").unwrap();
+    let text = format!("{before}    restart:{after}")
+        .replace("8443:8443", &format!("127.0.0.1:{port}:8443"))
+        .replace("rota-server:latest", &format!("localhost/{}:2", engine.name));
+    std::fs::write(engine.folder.path().join("compose.yaml"), text).unwrap();
+    let compose = |arguments: &[&str]| {
+        let output = engine.compose(arguments);
+        let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert!(output.status.success(), "podman-compose {arguments:?}: {}{}", said[0], said[1]);
+        said[0].clone()
+    };
+    let made = compose(&["run", "--rm", "-T", "server", "init", "--host", "updates.example.com"]);
+    assert!(made.contains("tls/ca.pem"), "{made}");
+    compose(&["up", "-d"]);
+    let data = engine.folder.path().join("composed");
+    std::fs::create_dir(&data).unwrap();
+    let container = format!("{}_server_1:/var/lib/rota-server/tls", engine.name);
+    engine.run(&["cp", &container, data.to_str().unwrap()]);
+    let agent = common::agent(&data);
+    wait_for("the composed server is ready", || {
+        agent.get(format!("https://127.0.0.1:{port}/health/ready")).call().is_ok()
+    });
 }
 
 /// Why a container cannot be started here, if it cannot: the kernel or the machine does not allow it.
