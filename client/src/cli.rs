@@ -136,6 +136,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Options, Error> {
     if matches!(&command, Command::Install { from, .. } if from.is_empty()) {
         return wrong("install needs a file, an address, or -".into());
     }
+    paths.heed_mender(|name| std::env::var_os(name).map(PathBuf::from));
     Ok(Options { command, paths, log_level })
 }
 

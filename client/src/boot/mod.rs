@@ -16,7 +16,7 @@ use crate::slot::Slot;
 /// What `rota.toml` says about booting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Name of the back end: `grub`, `uboot`, `tryboot`.
+    /// Name of the back end: `grub`, `uboot`, `tryboot`; `mender` is whichever of the first two the device has.
     pub backend: String,
     /// Folder of the boot loader's records; where the back end looks otherwise is its own affair.
     pub env_dir: Option<PathBuf>,
@@ -27,10 +27,14 @@ pub struct Settings {
 type Open = fn(&Settings) -> Result<Box<dyn Boot>, Error>;
 
 /// Every back end, by the name that `rota.toml` calls it.
-const BACK_ENDS: [(&str, Open); 4] = [
+const BACK_ENDS: [(&str, Open); 5] = [
     ("grub", |settings| Ok(Box::new(grub::Grub::open(settings)?))),
     ("uboot", |settings| Ok(Box::new(uboot::UBoot::open(settings)?))),
     ("tryboot", |settings| Ok(Box::new(tryboot::Tryboot::open(settings)?))),
+    ("mender", |settings| match grub::is_there() || !uboot::is_there() {
+        true => Ok(Box::new(grub::Grub::open(settings)?)),
+        false => Ok(Box::new(uboot::UBoot::open(settings)?)),
+    }),
     ("fake", |settings| Ok(Box::new(fake::Fake::open(settings)?))),
 ];
 

@@ -36,6 +36,11 @@ pub struct UBoot {
     parts: [u32; 2],
 }
 
+/// Whether the device says where U-Boot's environment is.
+pub(super) fn is_there() -> bool {
+    Path::new("/etc/fw_env.config").exists()
+}
+
 impl UBoot {
     /// Opens the environment that `fw_env.config` names.
     pub fn open(settings: &Settings) -> Result<UBoot, Error> {

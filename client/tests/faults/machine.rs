@@ -47,6 +47,8 @@ impl Machine {
             run: folder.join("run"),
             lib: folder.join("lib"),
             mender: folder.join("mender"),
+            mender_conf: folder.join("mender-conf"),
+            mender_data: folder.join("mender-data"),
         };
         let layout = Layout { a: folder.join("slot2"), b: folder.join("slot3") };
         let config = Config {
