@@ -17,6 +17,7 @@ commands:
   install FILE       install an artifact from a file, an http(s) address, or with - from standard input
   commit             keep what was installed by hand
   rollback           undo what was installed by hand
+  doctor             what is wrong with this board's integration, and what to do; --online asks the server, too
   status             what runs, what is committed, what went on; --why tells every attempt, --json is for programs
   show-artifact      name of the installed artifact
   show-provides      what installed artifacts provide, name=value
@@ -31,7 +32,8 @@ options:
       --reboot-exit-code install: exit with 4 when the machine has to be restarted
   -h, --help             this text
 
-exit codes: 0 done, 1 failed, 2 no update to commit or roll back, 4 installed, restart needed (--reboot-exit-code)
+exit codes: 0 done, 1 failed (doctor: something is wrong), 2 no update to commit or roll back,
+            4 installed, restart needed (--reboot-exit-code)
 ";
 
 /// What is to be done.
@@ -49,6 +51,8 @@ pub enum Command {
     Commit,
     /// Undo what was installed.
     Rollback,
+    /// Examine the board.
+    Doctor { online: bool, json: bool },
     /// Tell how the device stands.
     Status { why: bool, json: bool },
     /// Print the name of the installed artifact.
@@ -109,7 +113,7 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Options, Error> {
             "-c" | "--config" => set_config(&mut paths, value()?.into()),
             "-d" | "--data" => paths.data = value()?.into(),
             "-l" | "--log-level" => log_level = Some(level(&value()?.to_string_lossy())?),
-            "--why" | "--json" | "--reboot-exit-code" => flags.push(word.to_owned()),
+            "--why" | "--json" | "--online" | "--reboot-exit-code" => flags.push(word.to_owned()),
             option if option.starts_with('-') && option != "-" => {
                 return wrong(format!("there is no option {option}"))
             }
@@ -128,6 +132,10 @@ pub fn parse(words: impl Iterator<Item = OsString>) -> Result<Options, Error> {
         match (&mut command, flag.as_str()) {
             (Command::Status { why, .. }, "--why") => *why = true,
             (Command::Status { json, .. }, "--json") => *json = true,
+            (Command::Doctor { json, .. }, "--json") => *json = true,
+            (Command::Doctor { online, .. }, "--online") => *online = true,
+            (_, "--online") => return wrong(format!("{flag} belongs to doctor")),
+            (_, "--json") => return wrong(format!("{flag} belongs to status and doctor")),
             (Command::Install { reboot_exit_code, .. }, "--reboot-exit-code") => *reboot_exit_code = true,
             (_, "--reboot-exit-code") => return wrong(format!("{flag} belongs to install")),
             _ => return wrong(format!("{flag} belongs to status")),
@@ -147,6 +155,7 @@ fn named(name: &str) -> Result<Command, Error> {
         "install" => Command::Install { from: String::new(), reboot_exit_code: false },
         "commit" => Command::Commit,
         "rollback" => Command::Rollback,
+        "doctor" => Command::Doctor { online: false, json: false },
         "status" => Command::Status { why: false, json: false },
         "show-artifact" => Command::ShowArtifact,
         "show-provides" => Command::ShowProvides,

@@ -49,11 +49,11 @@ pub fn from_http(text: &str) -> Option<u64> {
     if month % 3 != 0 || !(1..=31).contains(&day) || !(1970..=9999).contains(&year) {
         return None;
     }
-    Some(days(year, month as i64 / 3 + 1, day) as u64 * 86_400 + seconds)
+    Some(days_since_1970(year, month as i64 / 3 + 1, day) as u64 * 86_400 + seconds)
 }
 
 /// Days since 1970-01-01 of a date of the Gregorian calendar (years that begin in March make leap days the last).
-fn days(year: i64, month: i64, day: i64) -> i64 {
+pub fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * month + 2) / 5 + day
@@ -61,7 +61,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
         - 719_468
 }
 
-/// The inverse of [`days`].
+/// The inverse of [`days_since_1970`].
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -103,7 +103,7 @@ mod tests {
     fn every_day_of_four_centuries_survives_the_round_trip() {
         for day in 0..146_097 {
             let (year, month, of_month) = civil(day);
-            assert_eq!(days(year, month, of_month), day);
+            assert_eq!(days_since_1970(year, month, of_month), day);
         }
     }
 }

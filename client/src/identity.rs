@@ -74,7 +74,18 @@ fn key(file: &Path) -> Result<Ed25519KeyPair, String> {
         }
         Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
     };
-    let der = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|_| {
+    parse_key(file, &pem)
+}
+
+/// Whether a file holds a key that the client can use; makes none.
+pub fn check_key(file: &Path) -> Result<(), String> {
+    let pem = fs::read(file).map_err(|error| format!("device key {}: {error}", file.display()))?;
+    parse_key(file, &pem).map(drop)
+}
+
+fn parse_key(file: &Path, pem: &[u8]) -> Result<Ed25519KeyPair, String> {
+    let wrong = |what: String| format!("device key {}: {what}", file.display());
+    let der = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| {
         wrong("expected an Ed25519 key as PKCS #8 in PEM form; remove the file to have a new one made".into())
     })?;
     Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).map_err(|error| {
@@ -83,7 +94,7 @@ fn key(file: &Path) -> Result<Ed25519KeyPair, String> {
 }
 
 /// The output of the product's identity script, else the address of the first Ethernet interface.
-fn attributes(paths: &Paths) -> Result<String, String> {
+pub fn attributes(paths: &Paths) -> Result<String, String> {
     let script = [paths.lib.join("identity"), paths.mender.join("identity/mender-device-identity")]
         .into_iter()
         .find(|script| script.exists());

@@ -10,6 +10,8 @@ pub mod config;
 pub mod daemon;
 pub mod date;
 pub mod device;
+pub mod doctor;
+pub mod finding;
 pub mod identity;
 pub mod inventory;
 pub mod log;

@@ -6,6 +6,8 @@ use rota::cli::{self, Command, Options, HELP};
 use rota::config::{Config, Paths};
 use rota::daemon;
 use rota::device::Device;
+use rota::doctor::{self, Doctor};
+use rota::finding::Finding;
 use rota::provides::Provides;
 use rota::signals::Signals;
 use rota::slot::System;
@@ -49,6 +51,15 @@ fn run(options: Options) -> Result<u8, String> {
         }
         Command::Commit => return Ok(told(engine(paths, log_level)?.commit()?, false)),
         Command::Rollback => return Ok(told(engine(paths, log_level)?.rollback()?, false)),
+        Command::Doctor { online, json } => {
+            rota::log::init(log_level.unwrap_or(log::LevelFilter::Error), true, false);
+            let findings = Doctor { device: Device::open(paths, System::default()), online }.examine();
+            match json {
+                true => println!("{:#}", doctor::json(&findings)),
+                false => print!("{}", doctor::text(&findings)),
+            }
+            return Ok(u8::from(findings.iter().any(Finding::is_wrong)));
+        }
         Command::Status { why, json } => {
             let status = Status::of(&mut Device::open(paths, System::default()));
             match json {

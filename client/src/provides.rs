@@ -11,7 +11,7 @@ use crate::record::{self, Pair};
 use crate::slot::Slot;
 
 /// Bytes of each of the two records.
-const SIZE: usize = 64 << 10;
+pub const SIZE: usize = 64 << 10;
 const FORMAT: u32 = 1;
 /// The name of a device whose artifact nobody told.
 const UNKNOWN: &str = "unknown";

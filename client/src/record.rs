@@ -126,6 +126,34 @@ pub fn newest_content(folder: &Path, name: &str) -> Option<Vec<u8>> {
     records.into_iter().nth(at).flatten().map(|(_, content)| content)
 }
 
+/// How a record's file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// It holds a whole record.
+    Whole,
+    /// It is there, and no record has been written to it yet.
+    Blank,
+    /// There is no such file.
+    Missing,
+    /// It holds something else: a write was cut, or somebody else's.
+    Garbled,
+}
+
+/// How both files of the pair `name` in `folder` are, touching nothing.
+pub fn conditions(folder: &Path, name: &str) -> [Condition; 2] {
+    paths(folder, name).map(|path| match fs::symlink_metadata(&path) {
+        _ if read(&path).is_some() => Condition::Whole,
+        // No record that anybody keeps is longer.
+        Ok(file) if file.is_file() && file.len() <= 1 << 20 && is_blank(&path) => Condition::Blank,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Condition::Missing,
+        _ => Condition::Garbled,
+    })
+}
+
+fn is_blank(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| bytes.iter().all(|byte| *byte == 0xff))
+}
+
 fn paths(folder: &Path, name: &str) -> [PathBuf; 2] {
     [folder.join(format!("{name}.0")), folder.join(format!("{name}.1"))]
 }

@@ -5,6 +5,7 @@
 
 mod block;
 mod copies;
+mod examine;
 #[cfg(any(test, feature = "faults"))]
 mod loader;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use self::copies::{Copies, Records};
 use super::{Boot, Capabilities, Counter, Error, Settings, State};
+use crate::finding::Finding;
 use crate::slot::Slot;
 use crate::sys::lock::Lock;
 use crate::sys::power;
@@ -191,6 +193,10 @@ impl Boot for Grub {
         self.write(records)?;
         let (spare, counts) = (2 - copies.counts, copies.counts + 1);
         Ok(Some(format!("copy {spare} of GRUB's boot records was not whole or differed; it is made equal to copy {counts}")))
+    }
+
+    fn examine(&mut self, root: &Path) -> Vec<Finding> {
+        self.look(root)
     }
 
     fn reboot(&mut self) -> Result<(), Error> {

@@ -3,14 +3,16 @@
 //! A back end knows which slot is committed and whether one is on trial. It does not know which slot is running:
 //! that is read from the kernel (`slot`), and `update` lays the two side by side.
 
+mod examine;
 pub mod fake;
 pub mod grub;
 pub mod tryboot;
 pub mod uboot;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use crate::finding::Finding;
 use crate::slot::Slot;
 
 /// What `rota.toml` says about booting.
@@ -105,6 +107,11 @@ pub trait Boot {
     /// Compares the copies of the boot loader's records and repairs a difference; says what it repaired.
     /// `fallback` is the slot to name as committed when every copy is lost.
     fn repair(&mut self, fallback: Slot) -> Result<Option<String>, Error>;
+    /// Looks, for `doctor`, at the records, at what is around them, and at what the boot loader takes from the running slot, whose
+    /// files are in `root`. Changes nothing.
+    fn examine(&mut self, _root: &Path) -> Vec<Finding> {
+        Vec::new()
+    }
     /// Restarts the machine the way this boot loader needs it. `Ok` means that the restart is under way: wait for the end,
     /// and call `sys::power::force` when it does not come.
     fn reboot(&mut self) -> Result<(), Error>;

@@ -8,6 +8,7 @@
 //! `/boot/firmware`; `prepare` copies it. While a slot is not committed its `cmdline.txt` says `rota.trial=1`, for the guard.
 
 mod autoboot;
+mod examine;
 mod firmware;
 #[cfg(any(test, feature = "faults"))]
 mod loader;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use self::autoboot::Autoboot;
 use self::firmware::{Flag, Tree};
 use super::{Boot, Capabilities, Counter, Error, Settings, State};
+use crate::finding::Finding;
 use crate::slot::Slot;
 use crate::sys::disk::{self, InPlace};
 use crate::sys::hold::{hold, Held};
@@ -266,6 +268,10 @@ impl Boot for Tryboot {
             }
             false => Ok(None),
         }
+    }
+
+    fn examine(&mut self, root: &Path) -> Vec<Finding> {
+        self.look(root)
     }
 
     fn reboot(&mut self) -> Result<(), Error> {

@@ -6,6 +6,7 @@
 
 mod config;
 mod env;
+mod examine;
 #[cfg(any(test, feature = "faults"))]
 mod loader;
 mod media;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Boot, Capabilities, Counter, Error, Settings, State};
+use crate::finding::Finding;
 use crate::slot::Slot;
 use crate::sys::lock::Lock;
 use crate::sys::power;
@@ -204,6 +206,10 @@ impl Boot for UBoot {
         };
         self.store.settle(env)?;
         Ok(Some(format!("{what} ({name}); both hold the newer one now")))
+    }
+
+    fn examine(&mut self, root: &Path) -> Vec<Finding> {
+        self.look(root)
     }
 
     fn reboot(&mut self) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use super::{Answer, Error, Server};
 pub(super) const AUTHORISE: &str = "authorise";
 pub(super) const AUTH_PATH: &str = "/api/devices/v1/authentication/auth_requests";
 const DEPLOYMENTS: &str = "/api/devices/v1/deployments/device/deployments";
+pub(super) const NEXT_V1: &str = "/api/devices/v1/deployments/device/deployments/next";
 const NEXT_V2: &str = "/api/devices/v2/deployments/device/deployments/next";
 const ATTRIBUTES: &str = "/api/devices/v1/inventory/device/attributes";
 

@@ -176,6 +176,16 @@ impl Server {
         self.session = None;
     }
 
+    /// Asks each server for something without being admitted: whatever it answers over verified TLS, it is reached.
+    pub fn reach(&mut self) -> Vec<(String, Result<u16, Error>)> {
+        let urls = self.urls.clone().into_iter();
+        urls.map(|url| {
+            let answer = self.send(&url, Method::GET, api::NEXT_V1, &[], None).map(|answer| answer.code);
+            (url, answer)
+        })
+        .collect()
+    }
+
     /// Asks each server in turn to admit this device, until one does (device API: authentication).
     pub fn authorise(&mut self) -> Result<(), Error> {
         self.session = None;

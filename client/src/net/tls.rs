@@ -45,7 +45,8 @@ pub fn settings(ca: Option<&Path>, clock: Clock) -> Result<(Arc<ClientConfig>, A
     Ok((Arc::new(config), verifier))
 }
 
-fn system_roots() -> Option<PathBuf> {
+/// The file of the CAs that the system trusts.
+pub fn system_roots() -> Option<PathBuf> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     named.into_iter().chain(SYSTEM_ROOTS.iter().map(PathBuf::from)).find(|file| file.is_file())
 }

@@ -63,7 +63,7 @@ impl Layout {
 
     /// The slot that the root file system of `system` is on: through overlays' lower layers, device-mapper's slaves and loop devices.
     pub fn booted_in(&self, system: &System) -> Result<Slot, Error> {
-        let grounds = system.root_grounds()?;
+        let grounds = system.grounds(Path::new("/"))?;
         let on = |slot| Ok(self.ground(slot)?.is_some_and(|ground| grounds.contains(&ground)));
         match (on(Slot::A)?, on(Slot::B)?) {
             (true, false) => Ok(Slot::A),
@@ -73,6 +73,23 @@ impl Layout {
                 Err(Error::NoSlot { root: describe(&grounds), a: self.a.clone(), b: self.b.clone() })
             }
         }
+    }
+
+    /// The slot that `folder` lies on, if it lies on one.
+    pub fn holding(&self, folder: &Path, system: &System) -> Result<Option<Slot>, Error> {
+        let grounds = system.grounds(folder)?;
+        for slot in Slot::BOTH {
+            if self.ground(slot)?.is_some_and(|ground| grounds.contains(&ground)) {
+                return Ok(Some(slot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether both slots are the same device or file.
+    pub fn is_one(&self) -> Result<bool, Error> {
+        let (a, b) = (self.ground(Slot::A)?, self.ground(Slot::B)?);
+        Ok(a.is_some() && a == b)
     }
 
     /// What a slot is on; `None` when it is not there.
@@ -92,6 +109,18 @@ impl System {
     /// The system below `root`.
     pub fn at(root: &Path) -> System {
         System { root: root.to_owned() }
+    }
+
+    /// A file of this system, by its absolute path.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// What is mounted.
+    pub fn mounts(&self) -> Result<Vec<Mount>, Error> {
+        let path = self.file("/proc/self/mountinfo");
+        let text = fs::read_to_string(&path).map_err(|source| Error::Io { act: "read", path, source })?;
+        Ok(mounts::parse(&text))
     }
 
     /// Number of this boot: another one after every start of the machine. Empty when the kernel does not say.
@@ -116,14 +145,12 @@ impl System {
         Ok(System::at(folder))
     }
 
-    /// Everything the root file system lies on, down to the disks.
-    fn root_grounds(&self) -> Result<BTreeSet<Ground>, Error> {
-        let path = self.root.join("proc/self/mountinfo");
-        let text = fs::read_to_string(&path).map_err(|source| Error::Io { act: "read", path, source })?;
-        let mounts = mounts::parse(&text);
+    /// Everything that the file system of a folder lies on, down to the disks.
+    fn grounds(&self, folder: &Path) -> Result<BTreeSet<Ground>, Error> {
+        let mounts = self.mounts()?;
         let mut grounds = BTreeSet::new();
-        match mounts::holding(&mounts, Path::new("/")) {
-            Some(root) => self.add_mount(&mounts, root, 0, &mut grounds),
+        match mounts::holding(&mounts, folder) {
+            Some(mount) => self.add_mount(&mounts, mount, 0, &mut grounds),
             None => self.add_command_line(&mut grounds),
         }
         Ok(grounds)

@@ -74,6 +74,14 @@ pub fn holding<'m>(mounts: &'m [Mount], path: &Path) -> Option<&'m Mount> {
     mounts.iter().filter(|mount| path.starts_with(&mount.point)).max_by_key(depth)
 }
 
+/// Bytes that this program may still write to the file system that `path` lies on.
+pub fn free(path: &Path) -> std::io::Result<u64> {
+    let found = nix::sys::statvfs::statvfs(path)?;
+    // Their types differ between machines.
+    #[allow(clippy::unnecessary_cast)]
+    Ok((found.blocks_available() as u64).saturating_mul(found.fragment_size() as u64))
+}
+
 /// Undoes the kernel's `\040` for blanks and the like.
 fn octal(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());

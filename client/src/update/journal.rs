@@ -12,7 +12,7 @@ use crate::slot::Slot;
 /// The format that this version writes. What another version wrote in a later format counts as lost.
 pub const FORMAT: u32 = 1;
 /// Bytes of each of the two records.
-const SIZE: usize = 32 << 10;
+pub const SIZE: usize = 32 << 10;
 /// How many attempts are remembered.
 const ATTEMPTS: usize = 10;
 /// How many events of an attempt are remembered.

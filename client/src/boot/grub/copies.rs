@@ -75,6 +75,17 @@ impl Content {
         Ok(Content { env: read_block(&folder.join("env"))?, lock: read_block(&folder.join("lock"))?, sum })
     }
 
+    /// What is wrong with it by itself.
+    pub fn fault(&self) -> Option<&'static str> {
+        match (&self.env, &self.lock) {
+            (None, _) => Some("its env is missing or no environment block of 1024 bytes"),
+            (_, None) => Some("its lock is missing or no environment block of 1024 bytes"),
+            _ if !self.is_unlocked() => Some("it was being written when the power was cut"),
+            _ if !self.sum_holds() => Some("lock.sha256sum is not the sum of its lock"),
+            _ => None,
+        }
+    }
+
     /// Whether it is not being written.
     fn is_unlocked(&self) -> bool {
         self.lock.as_ref().and_then(|lock| lock.get("editing")).as_deref() == Some("0")

@@ -63,6 +63,11 @@ impl Env {
         self.0.get(name.as_bytes()).and_then(|value| std::str::from_utf8(value).ok())
     }
 
+    /// All values that are text.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.0.values().filter_map(|value| std::str::from_utf8(value).ok())
+    }
+
     /// The leading decimal digits of a variable, as U-Boot reads numbers; 0 when there are none.
     pub fn number(&self, name: &str) -> u32 {
         let value = self.get(name).unwrap_or_default();

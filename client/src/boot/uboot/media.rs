@@ -123,6 +123,18 @@ impl Place {
         }
     }
 
+    /// Whether it may be written; opens it, and writes nothing.
+    pub fn check_writable(&self) -> io::Result<()> {
+        let _writable = Writable::make(&self.path)?;
+        match OpenOptions::new().write(true).open(&self.path) {
+            // A file that is missing is made when it is written.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && matches!(self.medium, Medium::File) => {
+                Ok(())
+            }
+            opened => opened.map(drop),
+        }
+    }
+
     /// Marks the copy here as the older one, where that is done by clearing its flag.
     pub fn mark_obsolete(&self) -> io::Result<()> {
         let Medium::Mtd { sector, .. } = self.medium else { return Ok(()) };

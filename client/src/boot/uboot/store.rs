@@ -97,6 +97,12 @@ impl Store {
         }
     }
 
+    /// Opens every place for writing, and writes nothing.
+    pub fn check_writable(&self) -> Result<(), Error> {
+        let refused = |place: &Place| Some(fault("write", &place.name(), place.check_writable().err()?));
+        self.places.iter().find_map(refused).map_or(Ok(()), Err)
+    }
+
     /// Writes once: the variables are in force when it returns, and the copy that was in force is still there.
     pub fn save(&self, copies: &Copies, env: &Env) -> Result<Copies, Error> {
         let target = match copies.current {

@@ -82,7 +82,7 @@ fn a_root_that_is_no_slot_or_both_is_an_error_with_names() {
 #[test]
 fn this_machine_has_a_root() {
     let system = System::at(Path::new("/"));
-    assert!(system.root_grounds().is_ok() && system.boot_id().len() > 30);
+    assert!(system.grounds(Path::new("/")).is_ok() && system.boot_id().len() > 30);
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! The hardware watchdog: whether there is one, who feeds it, and which hangs it ends.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::Doctor;
+use crate::finding::Finding;
+use crate::slot::System;
+
+const WATCHDOG: &str = "watchdog";
+/// The restart before was the watchdog's (`WDIOF_CARDRESET`).
+const CARD_RESET: u32 = 0x20;
+
+/// Who feeds it, and what that is worth.
+pub fn check(doctor: &mut Doctor) -> Vec<Finding> {
+    let system = &doctor.device.system;
+    let mut dogs: Vec<PathBuf> = fs::read_dir(system.file("/sys/class/watchdog"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    dogs.sort();
+    if dogs.is_empty() {
+        return vec![Finding::wrong(
+            WATCHDOG,
+            "a hardware watchdog: a trial that hangs, kernel or user space, ends only by it",
+            "none in /sys/class/watchdog",
+            "enable the driver of the SoC's watchdog in the kernel, and its node in the device tree; a board that has none needs one outside",
+        )];
+    }
+    let by_systemd = runtime_watchdog(system);
+    let active = dogs.iter().find(|dog| says(dog, "state").as_deref() == Some("active"));
+    let told = describe(active.or(dogs.first()));
+    let ends = "it ends hangs of user space and of a running kernel";
+    let mut findings = vec![match (&by_systemd, active) {
+        (Some(time), _) => {
+            Finding::ok(WATCHDOG, format!("{told}; systemd feeds it (RuntimeWatchdogSec={time}); {ends}"))
+        }
+        (None, Some(_)) => Finding::ok(WATCHDOG, format!("{told}; it runs, and a program feeds it; {ends}")),
+        (None, None) => Finding::wrong(
+            WATCHDOG,
+            "a watchdog that runs, so that a trial that hangs is ended",
+            format!("{told}, which nobody has started"),
+            "set RuntimeWatchdogSec=30 in /etc/systemd/system.conf, or start BusyBox' watchdog early",
+        ),
+    }];
+    findings.push(Finding::not_checked(
+        WATCHDOG,
+        "whether it runs while the boot loader and the early kernel do: only where boot loader or firmware starts it are their hangs \
+         ended (CONFIG_WATCHDOG_AUTOSTART in U-Boot)",
+    ));
+    findings
+}
+
+/// One value of a watchdog in `/sys`.
+fn says(dog: &std::path::Path, name: &str) -> Option<String> {
+    fs::read_to_string(dog.join(name)).ok().map(|text| text.trim().to_owned())
+}
+
+fn describe(dog: Option<&PathBuf>) -> String {
+    let Some(dog) = dog else { return String::new() };
+    let mut text = dog.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if let Some(identity) = says(dog, "identity") {
+        text += &format!(" ({identity})");
+    }
+    if let Some(timeout) = says(dog, "timeout") {
+        text += &format!(", {timeout} s");
+    }
+    if says(dog, "nowayout").as_deref() == Some("1") {
+        text += ", cannot be stopped";
+    }
+    let status = says(dog, "bootstatus").and_then(|text| text.parse::<u32>().ok());
+    if status.is_some_and(|status| status & CARD_RESET != 0) {
+        text += ", caused the last restart";
+    }
+    text
+}
+
+/// What systemd's configuration says of `RuntimeWatchdogSec`, when systemd runs and feeds a watchdog.
+pub fn runtime_watchdog(system: &System) -> Option<String> {
+    if !system.file("/run/systemd/system").is_dir() {
+        return None;
+    }
+    let mut files =
+        vec![system.file("/usr/lib/systemd/system.conf"), system.file("/etc/systemd/system.conf")];
+    let mut parts: Vec<PathBuf> = ["/usr/lib/systemd", "/lib/systemd", "/etc/systemd", "/run/systemd"]
+        .into_iter()
+        .filter_map(|folder| fs::read_dir(system.file(folder).join("system.conf.d")).ok())
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    parts.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
+    files.extend(parts);
+    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
+    let value = |text: String| {
+        let line = text.lines().rev().find_map(|line| line.trim().strip_prefix("RuntimeWatchdogSec="));
+        line.map(|value| value.trim().to_owned())
+    };
+    let last = texts.filter_map(value).next_back()?;
+    (!["", "0", "off", "infinity"].contains(&last.as_str())).then_some(last)
+}

@@ -1,0 +1,65 @@
+//! As much of X.509 as tells from when to when a certificate is valid.
+
+const SEQUENCE: u8 = 0x30;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+
+/// First and last second of a certificate in DER, in seconds since 1970; `None` when it is none.
+pub fn validity(der: &[u8]) -> Option<(u64, u64)> {
+    let mut certificate = expect(&mut { der }, SEQUENCE)?;
+    let mut fields = expect(&mut certificate, SEQUENCE)?;
+    // The version, if there is one, stands before the serial number; then come algorithm, issuer, validity.
+    let (mut tag, _) = take(&mut fields)?;
+    if tag == 0xa0 {
+        (tag, _) = take(&mut fields)?;
+    }
+    if tag != 0x02 {
+        return None;
+    }
+    expect(&mut fields, SEQUENCE)?;
+    expect(&mut fields, SEQUENCE)?;
+    let mut validity = expect(&mut fields, SEQUENCE)?;
+    Some((time(take(&mut validity)?)?, time(take(&mut validity)?)?))
+}
+
+/// The next value: its tag and its content.
+fn take<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let (&tag, rest) = input.split_first()?;
+    let (&first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(first);
+    if first >= 0x80 {
+        let count = usize::from(first & 0x7f);
+        if !(1..=3).contains(&count) || rest.len() < count {
+            return None;
+        }
+        length = rest[..count].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        rest = &rest[count..];
+    }
+    let value = rest.get(..length)?;
+    *input = &rest[length..];
+    Some((tag, value))
+}
+
+fn expect<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+    take(input).filter(|(found, _)| *found == tag).map(|(_, value)| value)
+}
+
+/// `YYMMDDhhmmssZ`, years from 1950, or `YYYYMMDDhhmmssZ`.
+fn time((tag, text): (u8, &[u8])) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let (year, rest) = match (tag, text.len()) {
+        (UTC_TIME, 12) => (
+            text[..2].parse::<i64>().ok().map(|year| if year < 50 { 2000 } else { 1900 } + year)?,
+            &text[2..],
+        ),
+        (GENERALIZED_TIME, 14) => (text[..4].parse().ok()?, &text[4..]),
+        _ => return None,
+    };
+    let part = |at: usize| rest[2 * at..2 * at + 2].parse::<u64>().ok();
+    let days = crate::date::days_since_1970(year, part(0)? as i64, part(1)? as i64);
+    let days = u64::try_from(days).ok()?;
+    Some(days * 86_400 + part(2)? * 3600 + part(3)? * 60 + part(4)?)
+}
