@@ -127,7 +127,7 @@ const FAULTS: [Fault; 31] = [
     ("slot sizes", "slots of one size", |m| fs::write(&m.layout.b, vec![1; SLOT - 4096]).unwrap()),
     ("slot sizes", "the 3145728 bytes of slot A's file system", |m| {
         fs::write(&m.layout.b, vec![1; SLOT - 4096]).unwrap();
-        let mkfs = Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&m.layout.a).status();
+        let mkfs = Command::new("/sbin/mkfs.ext4").args(["-q", "-F"]).arg(&m.layout.a).status();
         assert!(mkfs.unwrap().success());
     }),
     ("root", "neither slot A", |m| write(&system(m, "sys/dev/block/7:0/loop/backing_file"), "/elsewhere\n")),
