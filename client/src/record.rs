@@ -49,6 +49,8 @@ pub struct Pair {
     size: usize,
     /// The newest whole record: its place and sequence number.
     newest: Option<(usize, u64)>,
+    /// What was written last without coming to a good end; it may be there all the same.
+    failed: Option<(usize, u64)>,
 }
 
 impl Pair {
@@ -59,8 +61,12 @@ impl Pair {
         let paths = paths(folder, name);
         let records = [read(&paths[0]), read(&paths[1])];
         let newest = newest(&records);
-        let mut pair =
-            Pair { paths, size, newest: newest.map(|at| (at, records[at].as_ref().map_or(0, |r| r.0))) };
+        let mut pair = Pair {
+            paths,
+            size,
+            newest: newest.map(|at| (at, records[at].as_ref().map_or(0, |r| r.0))),
+            failed: None,
+        };
         for at in 0..2 {
             let _ = pair.make(at);
         }
@@ -73,6 +79,11 @@ impl Pair {
         (0..2).all(|at| self.is_there(at))
     }
 
+    /// Whether the newest record is one that `earlier` knew of, or wrote.
+    pub fn follows(&self, earlier: &Pair) -> bool {
+        self.newest == earlier.newest || self.newest == earlier.failed
+    }
+
     /// Records `content` durably, over the older record.
     pub fn write(&mut self, content: &[u8]) -> Result<(), Error> {
         let (at, sequence) = match self.newest {
@@ -83,11 +94,12 @@ impl Pair {
         if content.len() > limit {
             return Err(Error::TooLarge { path: self.paths[at].clone(), length: content.len(), limit });
         }
+        self.failed = Some((at, sequence));
         self.make(at).map_err(|source| self.error("make", at, source))?;
         InPlace::open(&self.paths[at])
             .and_then(|file| file.write_at(0, &encode(sequence, content)))
             .map_err(|source| self.error("write", at, source))?;
-        self.newest = Some((at, sequence));
+        self.newest = self.failed.take();
         Ok(())
     }
 

@@ -187,6 +187,8 @@ impl Update {
 /// The journal on the data partition.
 pub struct Journal {
     pair: Pair,
+    /// The last `save` failed: the record is newer than what is on the disk.
+    is_unsaved: bool,
     /// What it says. Changes are durable after `save`.
     pub record: Record,
 }
@@ -206,7 +208,16 @@ impl Journal {
         if let Some(time) = record.server_time {
             crate::date::told(time);
         }
-        Journal { pair, record }
+        Journal { pair, is_unsaved: false, record }
+    }
+
+    /// Reads anew what another process may have written. What could not be saved stays as long as nobody else has saved either:
+    /// an update that has come to its end does not begin again.
+    pub fn refresh(&mut self, folder: &Path) {
+        let fresh = Journal::open(folder);
+        if !self.is_unsaved || !fresh.pair.follows(&self.pair) {
+            *self = fresh;
+        }
     }
 
     /// What the journal in `folder` says; changes nothing on the disk.
@@ -226,16 +237,18 @@ impl Journal {
         while self.record.attempts.len() > ATTEMPTS {
             self.record.forget_attempt();
         }
-        loop {
+        let result = loop {
             // Plain data with text keys: it can always be written as JSON.
             let content = serde_json::to_vec(&self.record).unwrap_or_default();
             match self.pair.write(&content) {
                 Err(record::Error::TooLarge { .. }) if !self.record.attempts.is_empty() => {
                     self.record.forget_attempt();
                 }
-                result => return result,
+                result => break result,
             }
-        }
+        };
+        self.is_unsaved = result.is_err();
+        result
     }
 }
 
@@ -250,6 +263,7 @@ fn read(content: &[u8]) -> Result<Record, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::fault::{self, Fault};
 
     #[test]
     fn what_was_saved_is_there_after_a_restart() {
@@ -262,6 +276,27 @@ mod tests {
         journal.save().unwrap();
         assert_eq!(Journal::open(&folder).record, journal.record);
         assert_eq!(Journal::peek(&folder), journal.record);
+    }
+
+    #[test]
+    fn what_could_not_be_saved_stays_until_another_process_has_saved() {
+        let folder = crate::testing::folder();
+        let mut journal = Journal::open(&folder);
+        journal.record.update = Some(Update::default());
+        journal.save().unwrap();
+        journal.record.update = None;
+        for at in [0, 1] {
+            // At the write, and after it, where the record is on the disk and nobody knows.
+            let outcome = fault::run(Fault::Broken(at), || journal.save().is_err());
+            assert_eq!(outcome.result, Some(true));
+            journal.refresh(&folder);
+            assert_eq!(journal.record.update, None);
+        }
+        let mut other = Journal::open(&folder);
+        other.record.fallback = Some("by another process".into());
+        other.save().unwrap();
+        journal.refresh(&folder);
+        assert_eq!(journal.record, other.record);
     }
 
     #[test]

@@ -246,7 +246,7 @@ impl Engine {
             Ok(None) => return Err(Halt::Failed("another rota is working on an update".into())),
             Err(error) => log::warn!("{}: {error}; going on without a lock", run.join("lock").display()),
         }
-        self.journal = Journal::open(data);
+        self.journal.refresh(data);
         self.provides = Provides::open(&self.device.paths);
         Ok(())
     }
