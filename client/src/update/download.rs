@@ -46,6 +46,11 @@ impl Engine {
         }
         self.check_signature(&reader)?;
         self.check_header(&header)?;
+        if !self.journal.is_whole() {
+            return Err(Halt::Failed(
+                "no update is begun while the journal has no room on the data partition".into(),
+            ));
+        }
         let payload_type = header.payloads[0].payload_type.clone();
         let facts = provides::apply(self.provides.facts(), &header, &header.payloads);
         Provides::fits(&facts)?;
