@@ -24,6 +24,8 @@ pub struct Flow {
     pub aborts_at: &'static str,
     /// A person installs it, and then does this.
     pub by_hand: Option<Hand>,
+    /// The daemon runs beside the person, and before.
+    pub has_daemon: bool,
     /// The client has never run on this machine.
     pub is_first_start: bool,
     /// Slot A is the committed one but cannot be loaded: slot B runs.
@@ -74,6 +76,7 @@ pub const GOOD: Flow = Flow {
     trial: Trial::Healthy,
     aborts_at: "",
     by_hand: None,
+    has_daemon: true,
     is_first_start: false,
     is_fallback: false,
     loses_journal: false,
@@ -97,6 +100,11 @@ impl Flow {
             true => Slot::B,
             false => Slot::A,
         }
+    }
+
+    /// Whether the client has never run before the update.
+    pub fn is_new(&self) -> bool {
+        self.is_first_start || self.is_fallback
     }
 
     /// The artifact `rel-2`.

@@ -162,6 +162,13 @@ impl Machine {
         Journal::peek(&self.paths.data)
     }
 
+    /// Destroys both records of the journal.
+    pub fn lose_journal(&self) {
+        for file in ["journal.0", "journal.1"] {
+            fs::write(self.paths.data.join(file), "lost").unwrap();
+        }
+    }
+
     /// Puts an artifact where a person can install it from.
     pub fn save_artifact(&self, artifact: &[u8]) -> PathBuf {
         let file = self.folder.join("artifact.mender");
@@ -179,7 +186,9 @@ impl Machine {
     /// just then, and the kernel runs nothing that is open for writing.
     pub fn put_back(&self, files: &Files) {
         let now = self.files();
-        for path in now.keys().rev().filter(|path| !files.contains_key(*path)) {
+        let fits =
+            |path: &PathBuf, is: &Option<_>| files.get(path).is_some_and(|was| was.is_some() == is.is_some());
+        for (path, _) in now.iter().rev().filter(|(path, is)| !fits(path, is)) {
             fs::remove_file(path).or_else(|_| fs::remove_dir(path)).unwrap();
         }
         for (path, content) in files.iter().filter(|(path, content)| now.get(*path) != Some(*content)) {

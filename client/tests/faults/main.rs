@@ -9,6 +9,7 @@ mod machine;
 mod server;
 mod sweep;
 mod truth;
+mod versions;
 mod world;
 
 use std::io::Write;
@@ -16,7 +17,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use flow::{Flow, Hand, Payload, Trial, GOOD};
+use rota::sys::fault::Fault;
 use sweep::Tally;
+use world::{World, BOOTS};
 
 /// Every way that an update can go.
 const FLOWS: &[Flow] = &[
@@ -31,10 +34,20 @@ const FLOWS: &[Flow] = &[
     Flow { name: "aborted", aborts_at: "rebooting", fails: "aborted", ..GOOD },
     Flow { name: "aborted in the trial", aborts_at: "installing", fails: "aborted", ..GOOD },
     Flow { name: "journal lost", loses_journal: true, ..GOOD },
-    Flow { name: "commit by hand", by_hand: Some(Hand::Commits), ..GOOD },
-    Flow { name: "rollback by hand", by_hand: Some(Hand::RollsBack), fails: "by hand", ..GOOD },
-    Flow { name: "rollback by hand at once", by_hand: Some(Hand::RollsBackAtOnce), fails: "by hand", ..GOOD },
+    BY_HAND,
+    Flow { name: "rollback by hand", by_hand: Some(Hand::RollsBack), fails: "by hand", ..BY_HAND },
+    Flow { name: "rollback at once", by_hand: Some(Hand::RollsBackAtOnce), fails: "by hand", ..BY_HAND },
+    Flow { name: "commit, no daemon", has_daemon: false, ..BY_HAND },
+    Flow {
+        name: "rollback, no daemon",
+        by_hand: Some(Hand::RollsBack),
+        has_daemon: false,
+        fails: "by hand",
+        ..BY_HAND
+    },
 ];
+
+const BY_HAND: Flow = Flow { name: "commit by hand", by_hand: Some(Hand::Commits), ..GOOD };
 
 /// Those in which boot loaders differ.
 const LOADER_FLOWS: &[Flow] = &[
@@ -42,7 +55,7 @@ const LOADER_FLOWS: &[Flow] = &[
     Flow { name: "fallback", is_fallback: true, ..GOOD },
     Flow { name: "offline", trial: Trial::Offline, fails: "was not reached", ..GOOD },
     Flow { name: "silent", trial: Trial::Silent, fails: "never reported", ..GOOD },
-    Flow { name: "commit by hand", by_hand: Some(Hand::Commits), ..GOOD },
+    BY_HAND,
 ];
 
 /// Runs `sweep` over the flows, on all processors. Only those whose name holds `ROTA_FLOW`, when that is set.
@@ -92,8 +105,7 @@ fn with_loader(flows: &[Flow], loader: &'static str) -> Vec<Flow> {
 #[test]
 fn the_power_is_cut_at_every_durable_operation() {
     let started = Instant::now();
-    let mut flows = FLOWS.to_vec();
-    flows.extend(["grub", "uboot"].iter().flat_map(|loader| with_loader(LOADER_FLOWS, loader)));
+    let flows = [FLOWS.to_vec(), real_loaders()].concat();
     let tally = over(&flows, sweep::cuts);
     say(&format!(
         "power cuts: {} points of {} updates, {} runs, in {} s",
@@ -103,4 +115,32 @@ fn the_power_is_cut_at_every_durable_operation() {
         started.elapsed().as_secs()
     ));
     assert!(tally.bad == 0 && tally.points >= 1000, "{tally:?}");
+}
+
+/// Flows on a boot loader whose records need no room on the client's disk.
+fn real_loaders() -> Vec<Flow> {
+    ["grub", "uboot"].iter().flat_map(|loader| with_loader(LOADER_FLOWS, loader)).collect()
+}
+
+#[test]
+fn a_full_disk_stops_no_update_that_has_its_journal() {
+    for flow in real_loaders().iter().filter(|flow| !flow.is_new()) {
+        let told = World::new(flow).finish(&[Fault::Full(0); BOOTS]);
+        assert_eq!(told.success, flow.fails.is_empty(), "{flow}: {told:?}");
+        assert!(told.reason.contains(flow.fails), "{flow}: {told:?}");
+    }
+}
+
+/// A client that has run before needs nothing new; one that has not is filled up on its way.
+#[test]
+fn a_disk_that_fills_up_at_any_moment() {
+    let new: Vec<Flow> = real_loaders().iter().map(|flow| Flow { is_first_start: true, ..*flow }).collect();
+    let tally = over(&new, sweep::full_disk);
+    assert!(tally.bad == 0 && tally.points > 20, "{tally:?}");
+}
+
+#[test]
+fn a_disk_that_breaks_at_any_moment() {
+    let tally = over(&[LOADER_FLOWS.to_vec(), real_loaders()].concat(), sweep::broken_disk);
+    assert!(tally.bad == 0 && tally.points > 400, "{tally:?}");
 }

@@ -26,7 +26,7 @@ use super::truth::{Told, Truth};
 /// Plain HTTP: artifacts are fetched by it when they are signed.
 pub const URL: &str = "http://server";
 /// More requests than any boot makes.
-const REQUESTS: u32 = 200;
+const REQUESTS: u32 = 60;
 /// Longer than any boot takes, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -73,8 +73,13 @@ impl Server {
 
     /// The server as the client reaches it.
     pub fn reached_from(&self, device: &Device) -> net::Server {
-        let (agent, paths) = (net::agent(Wire(self.clone()), Nowhere), device.paths.clone());
-        net::Server::over(Ok(agent), &device.config, Box::new(move || Identity::load(&paths)))
+        let (agent, paths, server) =
+            (net::agent(Wire(self.clone()), Nowhere), device.paths.clone(), self.clone());
+        let identity = move || {
+            server.state().count();
+            Identity::load(&paths)
+        };
+        net::Server::over(Ok(agent), &device.config, Box::new(identity))
     }
 }
 
@@ -91,12 +96,17 @@ impl State {
         self.requests > REQUESTS || self.since.elapsed() > PATIENCE
     }
 
-    /// `None`: the connection breaks off.
-    fn answer(&mut self, request: &Request) -> Option<Reply> {
+    /// Something was begun that leads to a request.
+    fn count(&mut self) {
         self.requests += 1;
         if self.requests > REQUESTS {
             self.signals.stop();
         }
+    }
+
+    /// `None`: the connection breaks off.
+    fn answer(&mut self, request: &Request) -> Option<Reply> {
+        self.count();
         let (_, on_trial) = self.booted;
         if on_trial && self.flow.trial == Trial::Offline {
             return None;
@@ -126,6 +136,10 @@ impl State {
             "log" => Reply::code(204),
             "attributes" => {
                 self.inventory_sent = true;
+                if self.flow.by_hand.is_some() {
+                    // The daemon has nothing more to do; now the person comes.
+                    self.signals.stop();
+                }
                 Reply::code(200)
             }
             _ => Reply::code(404),

@@ -2,9 +2,11 @@
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-use rota::sys::fault::{Fault, Loss};
+use rota::sys::fault::{Fault, Kind, Loss};
 
 use super::flow::Flow;
+use super::machine::Machine;
+use super::truth::Told;
 use super::world::{End, World};
 
 /// What was swept.
@@ -29,7 +31,7 @@ impl std::ops::AddAssign for Tally {
 /// Cuts the power at every durable operation of every boot: with all of what was not synced kept, then lost, then torn, where the
 /// boots that follow are cut as well.
 pub fn cuts(flow: &Flow) -> Tally {
-    each_point(flow, |at| {
+    each_point(flow, |at, _| {
         let seed = at as u64;
         let again = [
             Fault::Cut(at, Loss::Torn(seed)),
@@ -41,7 +43,7 @@ pub fn cuts(flow: &Flow) -> Tally {
 }
 
 /// Replays the flow with each of `faults` at every point of every boot. After the last of them, the next deployment must work.
-pub fn each_point(flow: &Flow, faults: impl Fn(usize) -> Vec<Vec<Fault>>) -> Tally {
+pub fn each_point(flow: &Flow, faults: impl Fn(usize, Kind) -> Vec<Vec<Fault>>) -> Tally {
     let mut world = World::new(flow);
     let mut tally = Tally::default();
     for boot in 0.. {
@@ -49,7 +51,7 @@ pub fn each_point(flow: &Flow, faults: impl Fn(usize) -> Vec<Vec<Fault>>) -> Tal
         let (end, points) = world.boot(Fault::Never);
         let after = world.save();
         for (at, (kind, path)) in points.iter().enumerate() {
-            let all = faults(at);
+            let all = faults(at, *kind);
             for (number, faults) in all.iter().enumerate() {
                 let is_last = number + 1 == all.len();
                 world.put_back(&before);
@@ -65,7 +67,7 @@ pub fn each_point(flow: &Flow, faults: impl Fn(usize) -> Vec<Vec<Fault>>) -> Tal
                 }
                 tally.runs += 1;
             }
-            tally.points += 1;
+            tally.points += usize::from(!all.is_empty());
         }
         world.put_back(&after);
         if end == End::Idle {
@@ -75,4 +77,36 @@ pub fn each_point(flow: &Flow, faults: impl Fn(usize) -> Vec<Vec<Fault>>) -> Tal
     world.finish(&[]);
     world.next_works();
     tally
+}
+
+/// From each point of each boot on, the disk is full, until the machine starts again.
+pub fn full_disk(flow: &Flow) -> Tally {
+    each_point(flow, |at, kind| match kind {
+        Kind::Create => vec![vec![Fault::Full(at)]],
+        _ => Vec::new(),
+    })
+}
+
+/// From each point of each boot on, every operation of the disk fails, until the machine starts again.
+pub fn broken_disk(flow: &Flow) -> Tally {
+    each_point(flow, |at, _| vec![vec![Fault::Broken(at)]])
+}
+
+/// Before each boot in turn, `happens` is done to the machine. Returns what was told each time.
+pub fn each_boot(flow: &Flow, happens: impl Fn(&Machine)) -> Vec<Told> {
+    let mut world = World::new(flow);
+    let mut told = Vec::new();
+    loop {
+        let before = world.save();
+        let (end, _) = world.boot(Fault::Never);
+        let after = world.save();
+        world.put_back(&before);
+        world.disturb(&happens);
+        told.push(world.finish(&[]));
+        world.next_works();
+        world.put_back(&after);
+        if end == End::Idle {
+            return told;
+        }
+    }
 }

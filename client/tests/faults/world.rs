@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rota::boot;
+use rota::signals::Signals;
 use rota::slot::Slot;
 use rota::sys::fault::{self, Fault, Kind};
 use rota::update::journal::Verdict;
@@ -16,7 +17,7 @@ use super::server::{Server, State};
 use super::truth::Told;
 
 /// More boots than any update takes, cut or not.
-const BOOTS: usize = 14;
+pub const BOOTS: usize = 14;
 
 /// How a boot ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl World {
         let machine = Machine::new(flow);
         let artifact = machine.save_artifact(&flow.artifact());
         let mut world = World { flow: *flow, machine, server, artifact, old: old_image(), new: new_image() };
-        if !flow.is_first_start && !flow.is_fallback {
+        if !flow.is_new() {
             world.server.state().flow.by_hand = None;
             assert_eq!(world.boot(Fault::Never).0, End::Idle);
             world.server.state().flow.by_hand = flow.by_hand;
@@ -74,25 +75,32 @@ impl World {
         *self.server.state() = saved.state.clone();
     }
 
+    /// Something happens to the machine while it is switched off.
+    pub fn disturb(&mut self, how: impl FnOnce(&Machine)) {
+        how(&self.machine);
+        self.server.state().truth.faults += 1;
+    }
+
     /// From one switching on to the next switching off.
     pub fn boot(&mut self, fault: Fault) -> (End, Points) {
         if fault != Fault::Never {
             self.server.state().truth.faults += 1;
         }
         let outcome = fault::run(fault, || self.start(fault));
-        let (slot, _) = self.server.state().booted;
         self.observe();
+        let (slot, _) = self.server.state().booted;
         let root = self.machine.layout.path(slot);
         let written = outcome.points.iter().any(|(kind, path)| *kind == Kind::Write && path == root);
         assert!(!written, "slot {slot} is root and was written");
         (outcome.result.unwrap_or(End::Cut), outcome.points)
     }
 
-    /// Boots until there is nothing more to do, then checks what came of it. `faults` hit the first boots.
-    pub fn finish(&mut self, faults: &[Fault]) {
-        let mut faults = faults.iter().copied();
-        for _ in 0..BOOTS {
-            if self.boot(faults.next().unwrap_or(Fault::Never)).0 == End::Idle {
+    /// Boots until there is nothing more to do, then checks what came of it. `faults` hit the first boots; after
+    /// the last of them there is always one more.
+    pub fn finish(&mut self, faults: &[Fault]) -> Told {
+        for number in 0..BOOTS {
+            let fault = faults.get(number).copied().unwrap_or(Fault::Never);
+            if self.boot(fault).0 == End::Idle && number + 1 != faults.len() {
                 return self.check_end();
             }
         }
@@ -145,20 +153,26 @@ impl World {
         if trial && flow.trial == Trial::Silent {
             return End::Restart;
         }
-        if trial
-            && flow.loses_journal
-            && !std::mem::replace(&mut self.server.state().truth.journal_lost, true)
-        {
-            for file in ["journal.0", "journal.1"] {
-                std::fs::write(self.machine.paths.data.join(file), "lost").unwrap();
-            }
+        let lost_before = self.server.state().truth.journal_lost;
+        let loses = trial && flow.loses_journal && !lost_before;
+        if loses {
+            self.server.state().truth.journal_lost = true;
+            self.machine.lose_journal();
         }
         self.server.state().truth.trial_ran |= trial;
         let end = match flow.by_hand {
+            Some(_) if flow.has_daemon && self.daemon() == End::Restart => End::Restart,
             Some(hand) => self.person(hand),
             None => self.daemon(),
         };
-        assert!(!self.server.state().went_in_circles(), "the client goes in circles");
+        if loses {
+            assert_eq!(self.machine.boot_state().committed, flow.home(), "committed without a journal");
+        }
+        if self.server.state().went_in_circles() {
+            // A device without a disk may be at its wits' end; then the guard restarts it, or a person.
+            assert!(matches!(fault, Fault::Full(_) | Fault::Broken(_)), "the client goes in circles");
+            return End::Restart;
+        }
         end
     }
 
@@ -198,6 +212,7 @@ impl World {
 
     /// A person who looks at the journal (`rota status`) and does what comes next.
     fn person(&self, hand: Hand) -> End {
+        self.server.state().signals = Signals::default();
         let record = self.machine.journal();
         let told = match (record.update, record.attempts.last().and_then(|attempt| attempt.verdict.clone())) {
             (Some(_), _) => self.decide(hand),
@@ -223,6 +238,8 @@ impl World {
     }
 
     fn install(&self, hand: Hand) -> Option<Verdict> {
+        // Another attempt.
+        self.server.state().truth.verdicts.clear();
         let done = self.engine().install(&self.artifact.display().to_string());
         match done {
             Ok(Done::Installed { .. }) if hand == Hand::RollsBackAtOnce => self.decide(hand),
@@ -246,7 +263,7 @@ impl World {
         }
     }
 
-    fn check_end(&self) {
+    fn check_end(&self) -> Told {
         let (truth, view) = (self.server.state().truth.clone(), self.machine.device().view().unwrap());
         truth.check_end(&self.flow, view, &self.machine.artifact_name());
         let record = self.machine.journal();
@@ -257,5 +274,6 @@ impl World {
         if self.server.state().booted.1 {
             assert!(self.machine.paths.run.join("committed").exists(), "the guard would restart the machine");
         }
+        truth.verdicts.into_iter().last().expect("the end was told")
     }
 }
