@@ -226,6 +226,10 @@ fn fell_back(cx: &Context<'_>, state: State, view: View) -> String {
         "trial of slot {slot} was booted {times} and not committed; {loader} fell back to slot {origin}"
     );
     match state {
+        // The client of such a trial notes nothing: it waits for a person.
+        State::ArtifactReboot if cx.update.attempt.deployment.is_none() => {
+            format!("{tried}; nobody had committed it")
+        }
         State::ArtifactReboot => format!("{tried}; the trial's client never reported"),
         _ => {
             let last = cx.update.attempt.events.last().map(|event| format!(" (last it noted: {event})"));

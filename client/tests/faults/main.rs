@@ -9,7 +9,6 @@ mod machine;
 mod server;
 mod sweep;
 mod truth;
-mod versions;
 mod world;
 
 use std::io::Write;
