@@ -21,6 +21,9 @@ use crate::sys::process::{self, Output};
 const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
 const SCRIPT_OUTPUT: usize = 64 << 10;
 
+/// Most bytes of a key's file that are read.
+const KEY_LIMIT: u64 = 64 << 10;
+
 /// What comes before the 32 bytes of an Ed25519 private key in PKCS #8, and of a public key in SPKI (RFC 8410).
 const PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
@@ -61,7 +64,7 @@ impl Identity {
 /// A new key is made only when there is no file: one that cannot be read may come back, a second key cannot be taken back.
 fn key(file: &Path) -> Result<Ed25519KeyPair, String> {
     let wrong = |what: String| format!("device key {}: {what}", file.display());
-    let pem = match fs::read(file) {
+    let pem = match disk::read(file, KEY_LIMIT) {
         Ok(pem) => pem,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut der = [PKCS8.as_slice(), &[0; 32]].concat();

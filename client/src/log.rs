@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use log::{Level, LevelFilter, Metadata, Record};
 
 use crate::net::api::Message;
+use crate::sys::disk;
 
 /// Most bytes of a deployment log on disk; what comes after is kept in memory, newest first to stay.
 const FILE_LIMIT: u64 = 512 << 10;
@@ -111,8 +113,10 @@ struct DeploymentLog {
 /// From now on, what this thread logs belongs to the deployment `id` too. Its log goes on where it ended.
 pub fn begin_deployment(data: &Path, id: &str) {
     let path = path_for(&data.join("deployments"), id);
-    let file = OpenOptions::new().append(true).create(true).open(&path).ok();
-    let written = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |file| file.len());
+    // Opening a FIFO would wait for somebody to read from it.
+    let file = OpenOptions::new().append(true).create(true).custom_flags(nix::libc::O_NONBLOCK).open(&path);
+    let found = file.and_then(|file| Ok((file.metadata()?, file))).ok().filter(|(found, _)| found.is_file());
+    let (written, file) = found.map_or((0, None), |(found, file)| (found.len(), Some(file)));
     let log = DeploymentLog { path, file, written, memory: VecDeque::new(), remembered: 0 };
     DEPLOYMENT.with(|current| current.replace(Some(log)));
 }
@@ -127,7 +131,7 @@ pub fn deployment_messages() -> Vec<Message> {
     DEPLOYMENT.with(|current| {
         let current = current.borrow();
         let Some(log) = current.as_ref() else { return Vec::new() };
-        let text = fs::read(&log.path).unwrap_or_default();
+        let text = disk::read(&log.path, FILE_LIMIT).unwrap_or_default();
         let lines = text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
         lines.chain(log.memory.iter().cloned()).collect()
     })

@@ -15,6 +15,8 @@ use crate::sys::disk::{self, InPlace};
 /// First bytes of a record: magic (8), sequence (8, little endian), length of the content (4), SHA-256 of all else (32).
 const MAGIC: &[u8; 8] = b"rotarec1";
 const HEADER: usize = 52;
+/// Bytes of the largest file that is read as a record, whichever version wrote it.
+const LARGEST: u64 = 1 << 20;
 
 /// Why a record could not be kept.
 #[derive(Debug)]
@@ -104,11 +106,12 @@ impl Pair {
     }
 
     fn is_there(&self, at: usize) -> bool {
-        fs::symlink_metadata(&self.paths[at])
-            .is_ok_and(|file| file.is_file() && file.len() == self.size as u64)
+        let (path, size) = (&self.paths[at], self.size as u64);
+        let fits = |length: u64| length == size || length > size && read(path).is_some();
+        fs::symlink_metadata(path).is_ok_and(|file| file.is_file() && fits(file.len()))
     }
 
-    /// Makes a file that is missing or has another size. Filled with ones: a file of zeros may be stored as a hole, which
+    /// Makes a file that is missing or has another size; a larger one stays as it is when another version wrote a record to it. Filled with ones: a file of zeros may be stored as a hole, which
     /// would need space later.
     fn make(&mut self, at: usize) -> io::Result<()> {
         if self.is_there(at) {
@@ -194,13 +197,10 @@ fn encode(sequence: u64, content: &[u8]) -> Vec<u8> {
 }
 
 fn read(path: &Path) -> Option<Record> {
-    use std::io::Read;
-    // Whatever lies there is read only as far as a record can reach.
     if !fs::symlink_metadata(path).ok()?.is_file() {
         return None;
     }
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(16 << 20).read_to_end(&mut bytes).ok()?;
+    let bytes = disk::read(path, LARGEST).ok()?;
     let (head, rest) = (bytes.get(..20)?, bytes.get(20..)?);
     let sequence = u64::from_le_bytes(head.get(8..16)?.try_into().ok()?);
     let length = u32::from_le_bytes(head.get(16..20)?.try_into().ok()?) as usize;

@@ -340,16 +340,17 @@ fn a_full_data_partition_stops_no_update() {
 fn without_room_for_the_journal_nothing_is_armed() {
     let server = Server::start();
     let machine = Machine::new(&server);
-    for file in ["journal.0", "journal.1"] {
-        fs::create_dir_all(machine.paths.data.join(file)).unwrap();
+    let in_the_way = ["journal.0", "journal.1", "journal.0.aside", "journal.1.aside"];
+    for file in in_the_way {
+        fs::create_dir_all(machine.paths.data.join(file).join("inside")).unwrap();
     }
     server.deploy("rel-2", Artifact::new("rel-2", b"x").bytes());
     machine.run_to_report(&server);
     assert_eq!(machine.boot_state(), SETTLED);
     assert!(server.failure().0.contains("journal"), "{}", server.failure().0);
     assert!(server.inventory()["faults"].to_string().contains("the journal has no room"));
-    for file in ["journal.0", "journal.1"] {
-        fs::remove_dir(machine.paths.data.join(file)).unwrap();
+    for file in in_the_way {
+        fs::remove_dir_all(machine.paths.data.join(file)).unwrap();
     }
     works(&server, &machine);
 }

@@ -9,14 +9,17 @@ mod mender;
 mod paths;
 mod values;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Table;
 
+use crate::sys::disk;
 pub use paths::Paths;
+
+/// Most bytes of a configuration file that are read.
+const LIMIT: u64 = 1 << 20;
 
 /// Everything that can be configured, with its defaults.
 #[derive(Debug, Clone)]
@@ -156,7 +159,10 @@ impl Config {
     }
 
     fn read(&mut self, file: &Path) -> Option<String> {
-        match fs::read_to_string(file) {
+        let text = disk::read(file, LIMIT).and_then(|text| {
+            String::from_utf8(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text"))
+        });
+        match text {
             Ok(text) => Some(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {

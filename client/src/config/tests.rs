@@ -1,3 +1,5 @@
+use std::fs;
+
 use toml::Value;
 
 use super::keys::KEYS;
@@ -23,6 +25,27 @@ fn load(slot: &str, data: Option<&str>) -> Config {
         }
     }
     Config::load_with(&paths, std::iter::empty())
+}
+
+#[test]
+fn what_is_no_file_is_a_fault_and_keeps_nobody_waiting() {
+    let folder = crate::testing::folder();
+    let paths = paths(&folder);
+    fs::create_dir_all(&paths.data).unwrap();
+    let load = || Config::load_with(&paths, std::iter::empty());
+    for name in ["rota.toml", "device_type"] {
+        let path = paths.data.join(name);
+        crate::sys::fifo::make(&path).unwrap();
+        assert!(load().faults[0].contains("it is not a file"));
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(load().faults[0].contains(name));
+        fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink(name, &path).unwrap();
+        assert!(load().faults[0].contains("cannot be read"));
+        fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(load().faults, Vec::<String>::new());
 }
 
 #[test]

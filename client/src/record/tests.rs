@@ -89,14 +89,21 @@ fn whatever_lies_there_stops_nothing() {
 }
 
 #[test]
-fn a_folder_in_the_place_of_a_record_is_told() {
+fn a_folder_in_the_place_of_a_record_is_moved_aside_or_told() {
     let folder = testing::folder();
-    fs::create_dir(folder.join("journal.1")).unwrap();
+    for name in ["journal.1/inside", "journal.1.aside/inside"] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+    }
     let (mut pair, _) = open(&folder);
     assert!(!pair.is_whole());
     pair.write(b"one").unwrap();
     assert!(pair.write(b"two").unwrap_err().to_string().contains("journal.1"));
     assert_eq!(text(open(&folder).1).as_deref(), Some("one"));
+    fs::remove_dir_all(folder.join("journal.1.aside")).unwrap();
+    let (mut pair, _) = open(&folder);
+    assert!(pair.is_whole() && folder.join("journal.1.aside/inside").is_dir());
+    pair.write(b"two").unwrap();
+    assert_eq!(text(open(&folder).1).as_deref(), Some("two"));
 }
 
 #[test]
@@ -106,7 +113,15 @@ fn another_size_keeps_the_content() {
     let (pair, content) = Pair::open(&folder, "journal", 2 * SIZE);
     assert_eq!((pair.is_whole(), text(content).as_deref()), (true, Some("kept")));
     assert_eq!(fs::metadata(folder.join("journal.0")).unwrap().len(), 2 * SIZE as u64);
-    assert_eq!(text(open(&folder).1).as_deref(), Some("kept"));
+    let (mut pair, content) = open(&folder);
+    assert_eq!((pair.is_whole(), text(content).as_deref()), (true, Some("kept")));
+    assert_eq!(
+        fs::metadata(folder.join("journal.0")).unwrap().len(),
+        2 * SIZE as u64,
+        "the larger one stays"
+    );
+    pair.write(b"new").unwrap();
+    assert_eq!(text(Pair::open(&folder, "journal", 2 * SIZE).1).as_deref(), Some("new"));
 }
 
 #[test]

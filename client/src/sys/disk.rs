@@ -8,8 +8,20 @@ use std::path::{Path, PathBuf};
 use super::device;
 use super::fault::{self, Change, Kind};
 
+/// What the file `path` holds, up to `limit` bytes. Whatever else lies there is an error, and keeps nobody waiting.
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // Opening a FIFO would wait for somebody to write to it.
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Replaces (or makes) the file `path` as a whole: write a temporary file beside it, sync, rename, sync the folder.
-/// After a power cut there is the old content or the new. `mode` are the permission bits.
+/// After a power cut there is the old content or the new. `mode` are the permission bits. A folder of that name is moved aside.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     replace_by(path, &mut &bytes[..], bytes.len(), mode)
 }
@@ -23,6 +35,8 @@ pub fn copy(from: &Path, path: &Path, mode: u32) -> io::Result<()> {
 
 fn replace_by(path: &Path, content: &mut dyn Read, length: usize, mode: u32) -> io::Result<()> {
     let temporary = temporary(path)?;
+    make_way(path)?;
+    make_way(&temporary)?;
     fill(&temporary, content, length, mode).and_then(|()| rename(&temporary, path)).map_err(|error| {
         let _ = fs::remove_file(&temporary);
         error
@@ -57,6 +71,20 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(format!(".{}.new", name.to_string_lossy())))
 }
 
+/// A folder is not replaced by a rename; and what is no file is not written to, wherever it leads.
+fn make_way(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => {
+            let mut aside = path.as_os_str().to_owned();
+            aside.push(".aside");
+            fault::point(Kind::Rename, path)?;
+            fs::rename(path, aside)
+        }
+        Ok(found) if !found.is_file() => fs::remove_file(path),
+        _ => Ok(()),
+    }
+}
+
 fn fill(path: &Path, content: &mut dyn Read, length: usize, mode: u32) -> io::Result<()> {
     fault::point(Kind::Create, path)?;
     fault::changing(|| Change::Appeared { path: path.to_owned() });
@@ -72,7 +100,11 @@ fn fill(path: &Path, content: &mut dyn Read, length: usize, mode: u32) -> io::Re
 
 fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fault::point(Kind::Rename, to)?;
-    fault::changing(|| Change::Renamed { from: from.to_owned(), to: to.to_owned(), old: fs::read(to).ok() });
+    fault::changing(|| Change::Renamed {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        old: read(to, u64::MAX).ok(),
+    });
     fs::rename(from, to)
 }
 

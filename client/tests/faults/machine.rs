@@ -186,8 +186,8 @@ impl Machine {
     /// just then, and the kernel runs nothing that is open for writing.
     pub fn put_back(&self, files: &Files) {
         let now = self.files();
-        let fits =
-            |path: &PathBuf, is: &Option<_>| files.get(path).is_some_and(|was| was.is_some() == is.is_some());
+        let kind = |file: &Option<(u32, _)>| file.as_ref().map(|(mode, _)| mode & nix::libc::S_IFMT);
+        let fits = |path: &PathBuf, is| files.get(path).is_some_and(|was| kind(was) == kind(is));
         for (path, _) in now.iter().rev().filter(|(path, is)| !fits(path, is)) {
             fs::remove_file(path).or_else(|_| fs::remove_dir(path)).unwrap();
         }
@@ -218,7 +218,8 @@ fn collect(folder: &Path, files: &mut Files) {
             files.insert(path.clone(), None);
             collect(&path, files);
         } else {
-            files.insert(path.clone(), Some((meta.permissions().mode(), fs::read(&path).unwrap())));
+            let content = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            files.insert(path, Some((meta.permissions().mode(), content)));
         }
     }
 }

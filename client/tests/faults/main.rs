@@ -5,6 +5,7 @@
 mod support;
 
 mod flow;
+mod foreign;
 mod machine;
 mod server;
 mod sweep;
@@ -71,12 +72,8 @@ fn over(flows: &[Flow], sweep: impl Fn(&Flow) -> Tally + Sync) -> Tally {
         } {
             let started = Instant::now();
             let tally = sweep(flow);
-            say(&format!(
-                "{flow}: {} points, {} runs, {:.1} s",
-                tally.points,
-                tally.runs,
-                started.elapsed().as_secs_f32()
-            ));
+            let seconds = started.elapsed().as_secs_f32();
+            say(&format!("{flow}: {} points, {} runs, {seconds:.1} s", tally.points, tally.runs));
             *total.lock().unwrap() += tally;
         }
     };
@@ -142,4 +139,13 @@ fn a_disk_that_fills_up_at_any_moment() {
 fn a_disk_that_breaks_at_any_moment() {
     let tally = over(&[LOADER_FLOWS.to_vec(), real_loaders()].concat(), sweep::broken_disk);
     assert!(tally.bad == 0 && tally.points > 400, "{tally:?}");
+}
+
+#[test]
+fn foreign_files_and_lost_journals_stop_nothing() {
+    let by_hand = Flow { name: "commit by hand, no daemon", has_daemon: false, ..BY_HAND };
+    let silent = Flow { name: "silent", trial: Trial::Silent, fails: "never reported", ..GOOD };
+    let mishaps = foreign::mishaps();
+    let tally = over(&[silent, GOOD, by_hand], |flow| sweep::mishaps(flow, &mishaps));
+    assert!(tally.bad == 0 && tally.points > 500, "{tally:?}");
 }

@@ -26,7 +26,7 @@ use super::truth::{Told, Truth};
 /// Plain HTTP: artifacts are fetched by it when they are signed.
 pub const URL: &str = "http://server";
 /// More requests than any boot makes.
-const REQUESTS: u32 = 60;
+const REQUESTS: u32 = 30;
 /// Longer than any boot takes, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(120);
 

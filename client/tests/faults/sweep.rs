@@ -6,7 +6,6 @@ use rota::sys::fault::{Fault, Kind, Loss};
 
 use super::flow::Flow;
 use super::machine::Machine;
-use super::truth::Told;
 use super::world::{End, World};
 
 /// What was swept.
@@ -92,21 +91,37 @@ pub fn broken_disk(flow: &Flow) -> Tally {
     each_point(flow, |at, _| vec![vec![Fault::Broken(at)]])
 }
 
-/// Before each boot in turn, `happens` is done to the machine. Returns what was told each time.
-pub fn each_boot(flow: &Flow, happens: impl Fn(&Machine)) -> Vec<Told> {
+/// What may happen to a machine that is switched off, and its name.
+pub type Mishap<'a> = (String, Box<dyn Fn(&Machine) + Sync + 'a>);
+
+/// Before each boot in turn, each of the mishaps happens. Whatever it is, the device's key stays.
+pub fn mishaps(flow: &Flow, mishaps: &[Mishap<'_>]) -> Tally {
     let mut world = World::new(flow);
-    let mut told = Vec::new();
-    loop {
+    let mut tally = Tally::default();
+    for boot in 0.. {
         let before = world.save();
         let (end, _) = world.boot(Fault::Never);
         let after = world.save();
-        world.put_back(&before);
-        world.disturb(&happens);
-        told.push(world.finish(&[]));
-        world.next_works();
+        for (what, happens) in mishaps {
+            world.put_back(&before);
+            world.disturb(happens);
+            let replay = catch_unwind(AssertUnwindSafe(|| {
+                let key = world.key();
+                world.finish(&[]);
+                world.next_works();
+                assert!(key.is_none() || key == world.key(), "the device has another key");
+            }));
+            if replay.is_err() {
+                eprintln!("^ {flow}, boot {boot}: {what}");
+                tally.bad += 1;
+            }
+            tally.points += 1;
+            tally.runs += 1;
+        }
         world.put_back(&after);
         if end == End::Idle {
-            return told;
+            break;
         }
     }
+    tally
 }

@@ -51,6 +51,7 @@ const CLAIMS: &[Claim] = &[
     ("aborted on the server", |_| true),
     ("checksum", |_| true),
     ("by hand", |_| true),
+    ("is on trial", |truth| truth.trial_ran && truth.faults > 0),
 ];
 
 impl Truth {

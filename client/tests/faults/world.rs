@@ -81,6 +81,11 @@ impl World {
         self.server.state().truth.faults += 1;
     }
 
+    /// The device's private key, when it has one.
+    pub fn key(&self) -> Option<Vec<u8>> {
+        std::fs::read(self.machine.paths.data.join("device-key.pem")).ok()
+    }
+
     /// From one switching on to the next switching off.
     pub fn boot(&mut self, fault: Fault) -> (End, Points) {
         if fault != Fault::Never {
