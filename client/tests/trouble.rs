@@ -9,7 +9,6 @@ use rota::boot;
 use rota::slot::{Slot, FRONT};
 use rota::update::state::State;
 use rota::update::Exit;
-use rota_artifact::Script;
 use support::artifact::{image, Artifact};
 use support::machine::{Machine, SLOT};
 use support::server::{Event, Reply, Server};
@@ -79,10 +78,6 @@ fn an_image_that_is_larger_than_the_slot() {
 fn artifacts_that_this_client_does_not_install() {
     let odd = Artifact { payload_type: "single-file", ..Artifact::new("rel-2", b"x") }.bytes();
     assert!(fails("rel-2", odd, |_, _| ()).contains("payload type \"single-file\" is not supported"));
-
-    let script = Script { name: "ArtifactInstall_Enter_00".into(), bytes: b"#!/bin/sh\n".to_vec() };
-    let scripted = Artifact { scripts: vec![script], ..Artifact::new("rel-2", b"x") }.bytes();
-    assert!(fails("rel-2", scripted, |_, _| ()).contains("state scripts"));
 
     let reason = fails("rel-3", Artifact::new("rel-2", b"x").bytes(), |_, _| ());
     assert_eq!(reason, "the artifact is called rel-2, the server announced rel-3");

@@ -2,6 +2,7 @@
 
 use super::handler::{AnyHandler, Context, Handler};
 use super::journal::{Reboot, Rollback, Update};
+use super::scripts;
 use super::state::{Outcome, State};
 use super::timers::Due;
 use super::{Act, Engine, Halt};
@@ -32,7 +33,11 @@ impl Engine {
                 Ok(Outcome::Done)
             }
             CheckHealth => self.check_health(),
-            ArtifactCommit => self.call(Handler::commit),
+            ArtifactCommit => {
+                // A slot whose scripts this client cannot run could never be updated again.
+                scripts::check_slot(&self.device.paths)?;
+                self.call(Handler::commit)
+            }
             AfterCommit => {
                 self.update()?.committed = true;
                 Ok(Outcome::Done)
@@ -50,13 +55,15 @@ impl Engine {
             ReportFinal => self.report_final(),
             ClearArtifactData => self.close(),
             EndOfDeployment => {
+                // One that a script at the end of Sync put off: it is offered again.
+                self.journal.record.update = None;
+                self.deployment = None;
                 crate::log::end_deployment();
                 self.server.deployment_is_over();
                 self.timers.now(Due::Inventory);
                 Ok(Outcome::Done)
             }
-            // Nothing but state scripts runs at these.
-            _ => Ok(Outcome::Done),
+            state => self.run_scripts(state),
         }
     }
 
@@ -262,9 +269,11 @@ impl Engine {
             update.attempt.ended = crate::date::now();
             self.journal.record.attempts.push(update.attempt);
         }
-        self.deployment = None;
         self.journal.record.server_time = crate::date::last_told();
         self.save_note();
+        if let Err(error) = scripts::remove(&self.device.paths.data) {
+            log::warn!("cannot remove the artifact's state scripts: {error}");
+        }
         // Nothing but an update that was given up leaves a trial behind: it may not go on without one.
         let left_behind = self.device.view().is_ok_and(|view| view.standing() == Standing::Trial);
         match by_server && left_behind {

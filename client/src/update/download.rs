@@ -7,6 +7,7 @@ use rota_artifact::{provides, Header, Limits, Reader, VerifyKey};
 
 use super::handler::{self, AnyHandler, Context, Source};
 use super::journal::Update;
+use super::scripts;
 use super::state::{Outcome, State};
 use super::{Act, Engine, Halt};
 use crate::net::download::Download;
@@ -58,6 +59,12 @@ impl Engine {
         update.payload_type = payload_type.clone();
         update.provides = facts;
         self.save_state(State::Download)?;
+        scripts::save(&self.device.paths.data, &header.scripts).map_err(|error| {
+            Halt::Failed(format!(
+                "cannot keep the artifact's state scripts in {}: {error}",
+                self.device.paths.data.display()
+            ))
+        })?;
 
         let Some(payload_type) = payload_type else {
             if let Some(mut payload) = reader.next_payload().map_err(wrong)? {
@@ -71,6 +78,10 @@ impl Engine {
             return Ok(Outcome::Empty);
         };
         let handler = handler::for_type(&payload_type)?;
+        if self.update()?.attempt.deployment.is_none() {
+            // The daemon ran them before it asked for the artifact.
+            self.run_scripts(State::DownloadEnter)?;
+        }
         let Engine { device, journal, provides, .. } = self;
         let update = journal.record.update.get_or_insert_with(Update::default);
         let mut cx = Context { device, update };
@@ -110,12 +121,12 @@ impl Engine {
         let device_type =
             device_type.ok_or("the device has no type; set device_type in rota.toml".to_owned())?;
         header.matches(device_type, self.provides.facts()).map_err(wrong)?;
+        scripts::check_slot(&self.device.paths)?;
         if header.augmented {
             return Err(Halt::Failed("augmented artifacts are not supported".into()));
         }
         match header.payloads.as_slice() {
-            [payload] if payload.payload_type.is_none() || header.scripts.is_empty() => Ok(()),
-            [_] => Err(Halt::Failed("the artifact has state scripts, which this client does not run".into())),
+            [_] => Ok(()),
             payloads => {
                 Err(format!("the artifact has {} payloads, only one is supported", payloads.len()).into())
             }

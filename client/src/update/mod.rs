@@ -8,6 +8,7 @@ pub mod journal;
 mod recover;
 mod report;
 mod rootfs;
+mod scripts;
 pub mod standalone;
 pub mod state;
 mod timers;

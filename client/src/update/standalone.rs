@@ -5,7 +5,7 @@
 use std::fs::File;
 
 use super::handler::{AnyHandler, Context, Handler, Source};
-use super::journal::{Reboot, Update};
+use super::journal::{Reboot, Rollback, Update};
 use super::state::{Outcome, State};
 use super::{Engine, Halt};
 use crate::net::download::Download;
@@ -48,7 +48,7 @@ enum TakenUp {
 impl Engine {
     /// Installs the artifact from a file, an address, or with `-` from standard input.
     pub fn install(&mut self, from: &str) -> Result<Done, String> {
-        self.take_lock().map_err(why)?;
+        self.take_lock().map_err(why_halted)?;
         if self.journal.record.update.is_some() && self.take_up()? != TakenUp::Ended {
             return Err("an update is in progress already; commit or roll it back first".into());
         }
@@ -64,15 +64,20 @@ impl Engine {
         let mut update = Update::default();
         update.attempt.began = crate::date::now();
         self.journal.record.update = Some(update);
-        let outcome = match self.take(source, None) {
-            Ok(outcome) => outcome,
+        let next = match self.take(source, None) {
+            Ok(Outcome::Empty) => State::SaveProvides,
+            Ok(outcome) => State::Download.next(outcome),
             Err(Halt::Failed(why)) => {
                 self.failed(State::Download, &why);
-                Outcome::Failed
+                match self.update().map_err(why_halted)?.state {
+                    Some(_) => State::DownloadError,
+                    // It is not for this device, or none at all: nothing has begun.
+                    None => State::RollbackNotNeeded,
+                }
             }
-            Err(halt) => return Err(why(halt)),
+            Err(halt) => return Err(why_halted(halt)),
         };
-        match self.drive(State::Download.next(outcome))? {
+        match self.drive(next)? {
             State::CheckReboot => self.installed(),
             _ => self.verdict(Done::InstalledAndCommitted),
         }
@@ -80,7 +85,7 @@ impl Engine {
 
     /// The artifact is installed: without a way back it is committed at once.
     fn installed(&mut self) -> Result<Done, String> {
-        if !self.with_handler(false, Handler::supports_rollback).map_err(why)? {
+        if !self.with_handler(false, Handler::supports_rollback).map_err(why_halted)? {
             self.drive(State::ArtifactCommitEnter)?;
             return self.verdict(Done::InstalledAndCommitted);
         }
@@ -91,7 +96,7 @@ impl Engine {
                 self.drive(State::CheckRollback)?;
                 self.verdict(Done::NothingInProgress)
             }
-            Err(halt) => Err(why(halt)),
+            Err(halt) => Err(why_halted(halt)),
         }
     }
 
@@ -133,7 +138,7 @@ impl Engine {
             TakenUp::Ended => {}
             TakenUp::Waits(_) => {
                 let reboot = self.ask_waiting(|_| true, Handler::needs_rollback_reboot)?.unwrap_or(false);
-                self.update().map_err(why)?.fail(BY_HAND);
+                self.update().map_err(why_halted)?.fail(BY_HAND);
                 self.drive(State::CheckRollback)?;
                 return match self.verdict(Done::Committed) {
                     Err(why) if why == BY_HAND => Ok(Done::RolledBack { reboot }),
@@ -153,7 +158,7 @@ impl Engine {
 
     /// Takes up what a command left. One that was interrupted anywhere else than where a person is waited for goes to its end.
     fn take_up(&mut self) -> Result<TakenUp, String> {
-        self.take_lock().map_err(why)?;
+        self.take_lock().map_err(why_halted)?;
         match &self.journal.record.update {
             None => return Ok(TakenUp::Nothing),
             Some(update) if update.attempt.deployment.is_some() => {
@@ -175,13 +180,13 @@ impl Engine {
         when: impl FnOnce(&Update) -> bool,
         ask: fn(&AnyHandler, &mut Context<'_>) -> Result<T, String>,
     ) -> Result<Result<T, String>, String> {
-        if !when(self.update().map_err(why)?) {
+        if !when(self.update().map_err(why_halted)?) {
             return Ok(Ok(T::default()));
         }
         match self.with_handler(T::default(), ask) {
             Ok(answer) => Ok(Ok(answer)),
             Err(Halt::Failed(why)) => Ok(Err(why)),
-            Err(halt) => Err(why(halt)),
+            Err(halt) => Err(why_halted(halt)),
         }
     }
 
@@ -192,9 +197,17 @@ impl Engine {
             state = match state {
                 State::CheckReboot | State::EndOfDeployment => return Ok(state),
                 State::CheckRollbackReboot => State::RollbackSuccessful,
+                // What a person wanted is no failure.
+                State::ArtifactFailureEnter if self.is_undone_by_hand() => State::SaveProvides,
                 state => self.advance(state).map_err(|_| "stopped".to_owned())?,
             };
         }
+    }
+
+    fn is_undone_by_hand(&self) -> bool {
+        let undone =
+            |update: &Update| update.rollback == Rollback::Done && update.failure.as_deref() == Some(BY_HAND);
+        self.journal.record.update.as_ref().is_some_and(undone)
     }
 
     /// What came of the update that has just ended.
@@ -206,7 +219,7 @@ impl Engine {
     }
 }
 
-fn why(halt: Halt) -> String {
+fn why_halted(halt: Halt) -> String {
     match halt {
         Halt::Failed(why) => why,
         Halt::Stopped => "stopped".into(),

@@ -255,6 +255,11 @@ impl State {
             .unwrap_or(State::IdleEnter)
     }
 
+    /// Whether a failure leads anywhere else than success does.
+    pub fn can_fail(self) -> bool {
+        TABLE.iter().any(|edge| edge.1 == self && edge.2 == Outcome::Failed)
+    }
+
     /// Its name in sentences, for example `artifact install`.
     pub fn words(self) -> String {
         let name =
