@@ -12,6 +12,7 @@ use crate::{
     cli::Dump,
     fail::{During, Fail, CREATE},
     original::Original,
+    output::print,
     read::Style,
 };
 
@@ -36,11 +37,11 @@ pub fn run(arguments: &Dump, style: &Style) -> Result<(), Fail> {
     let command: Vec<String> =
         command_line(&original.header, &payloads[0]).into_iter().chain(dumped).collect();
     if style.json {
-        println!("{}", json!({"command": command}));
+        print(format_args!("{}\n", json!({"command": command})))?;
     } else if arguments.print_cmdline {
-        println!("{}", command.join(" "));
+        print(command.join(" ") + "\n")?;
     } else if arguments.print0_cmdline {
-        command.iter().for_each(|argument| print!("{argument}\0"));
+        print(command.join("\0") + "\0")?;
     }
     Ok(())
 }

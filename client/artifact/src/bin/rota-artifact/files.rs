@@ -1,24 +1,35 @@
-//! Inputs, spools and outputs.
+//! Inputs and spools.
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::{FileTypeExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::Stdio,
     time::UNIX_EPOCH,
 };
 
 use rota_artifact::Input;
-use tempfile::{NamedTempFile, TempDir};
+use tempfile::TempDir;
 
 use crate::{
     fail::{During, Fail, ARGUMENTS, CREATE, INVALID},
     progress::Progress,
+    signals::Temporary,
 };
 
-/// `SOURCE_DATE_EPOCH`: no time in an artifact is later, so that builds can be repeated.
+/// `SOURCE_DATE_EPOCH`: no time in an artifact is later, so that builds can be repeated. [`check_epoch`] has seen it.
 pub fn source_date_epoch() -> Option<u64> {
     std::env::var("SOURCE_DATE_EPOCH").ok()?.parse().ok()
+}
+
+/// A `SOURCE_DATE_EPOCH` that is no number would silently spoil what it is there for.
+pub fn check_epoch() -> Result<(), Fail> {
+    match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) if text.parse::<u64>().is_err() => {
+            let message = format!("SOURCE_DATE_EPOCH is {text:?}, expected seconds since 1970");
+            Err(Fail::new(ARGUMENTS, message))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads the whole of a small file; `-` is the standard input.
@@ -82,16 +93,52 @@ pub fn input_file<'a>(name: &str, mut file: File, progress: &'a Progress) -> io:
     Ok(Input { name: name.to_owned(), size, mode: 0o644, modified, open: Box::new(open) })
 }
 
-/// A temporary file without name.
-pub fn spool_file(folder: &Path) -> Result<File, Fail> {
-    tempfile::tempfile_in(folder)
-        .during(CREATE, format_args!("cannot make a temporary file in {}", folder.display()))
+/// The folder for temporary files that become, or come from, the file `path`: its own, so that there is room.
+pub fn temporary_for(path: &Path) -> PathBuf {
+    let special = || fs::metadata(path).is_ok_and(|there| !there.is_file());
+    if path == Path::new("-") || special() {
+        return scratch();
+    }
+    folder_of(path).to_owned()
 }
 
-/// A temporary folder, which is removed in the end.
-pub fn temporary_folder(folder: &Path) -> Result<TempDir, Fail> {
-    let made = tempfile::Builder::new().prefix(".rota-artifact-").tempdir_in(folder);
-    made.during(CREATE, format_args!("cannot make a temporary folder in {}", folder.display()))
+/// The folder for large temporary files that belong to no output: not /tmp, which may be memory.
+pub fn scratch() -> PathBuf {
+    std::env::var_os("TMPDIR").map_or_else(|| PathBuf::from("/var/tmp"), PathBuf::from)
+}
+
+/// A temporary file without name.
+pub fn spool_file(folder: &Path) -> Result<File, Fail> {
+    let made = tempfile::tempfile_in(folder).map_err(plain);
+    made.during(CREATE, format_args!("cannot make a temporary file in {}", folder.display()))
+}
+
+/// A folder that is removed in the end.
+pub struct TemporaryFolder {
+    folder: TempDir,
+    _temporary: Temporary,
+}
+
+impl TemporaryFolder {
+    pub fn new(folder: &Path) -> Result<Self, Fail> {
+        let made = tempfile::Builder::new().prefix(".rota-artifact-").tempdir_in(folder).map_err(plain);
+        let folder =
+            made.during(CREATE, format_args!("cannot make a temporary folder in {}", folder.display()))?;
+        Ok(Self { _temporary: Temporary::new(folder.path()), folder })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// The error without the random name of a temporary file, which tells nobody anything.
+pub fn plain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source()).and_then(|inner| inner.downcast_ref());
+    match inner.and_then(io::Error::raw_os_error) {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => error,
+    }
 }
 
 /// Copies, and leaves holes where there are only zeros: images are mostly empty.
@@ -114,65 +161,6 @@ pub fn copy_sparse(source: &mut dyn Read, target: &mut File) -> io::Result<u64> 
     }
     target.set_len(size)?;
     Ok(size)
-}
-
-/// A file that appears under its name only when it is whole, or the standard output.
-pub struct Output {
-    path: PathBuf,
-    target: Target,
-}
-
-enum Target {
-    Stdout(BufWriter<io::Stdout>),
-    File(BufWriter<NamedTempFile>),
-}
-
-impl Output {
-    pub fn create(path: &Path) -> Result<Self, Fail> {
-        let target = if path == Path::new("-") {
-            Target::Stdout(BufWriter::new(io::stdout()))
-        } else {
-            let mut builder = tempfile::Builder::new();
-            builder.prefix(".rota-artifact-").permissions(fs::Permissions::from_mode(0o666)); // less the umask
-            let file = builder.tempfile_in(folder_of(path));
-            Target::File(BufWriter::new(
-                file.during(CREATE, format_args!("cannot create {}", path.display()))?,
-            ))
-        };
-        Ok(Self { path: path.to_owned(), target })
-    }
-
-    pub fn writer(&mut self) -> &mut dyn Write {
-        match &mut self.target {
-            Target::Stdout(out) => out,
-            Target::File(out) => out,
-        }
-    }
-
-    /// The same for a program to write to.
-    pub fn stdio(&self) -> Result<Stdio, Fail> {
-        match &self.target {
-            Target::Stdout(_) => Ok(Stdio::inherit()),
-            Target::File(out) => {
-                let file = out.get_ref().as_file().try_clone();
-                Ok(file.during(CREATE, format_args!("cannot create {}", self.path.display()))?.into())
-            }
-        }
-    }
-
-    /// Gives the file its name.
-    pub fn finish(self) -> Result<(), Fail> {
-        let finish = || -> io::Result<()> {
-            match self.target {
-                Target::Stdout(mut out) => out.flush(),
-                Target::File(out) => {
-                    out.into_inner().map_err(io::IntoInnerError::into_error)?.persist(&self.path)?;
-                    Ok(())
-                }
-            }
-        };
-        finish().during(CREATE, format_args!("cannot write {}", self.path.display()))
-    }
 }
 
 /// The folder a file is in.

@@ -2,20 +2,20 @@
 //! `write module-image` with the files that its module expects.
 use std::{
     ffi::OsString,
-    fs,
+    fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::{
     cli::Cli,
     fail::{During, Fail, ARGUMENTS, CREATE, SYSTEM},
-    files,
+    files::{self, TemporaryFolder},
     read::Style,
 };
 
@@ -132,7 +132,7 @@ struct Content {
 }
 
 pub fn run(what: &Gen, style: &Style) -> Result<(), Fail> {
-    let folder = files::temporary_folder(files::folder_of(&what.common().output_path))?;
+    let folder = TemporaryFolder::new(&files::temporary_for(&what.common().output_path))?;
     let (payload_type, content) = match what {
         Gen::SingleFile { dest_dir, file, .. } => ("single-file", single_file(dest_dir, file, &folder)?),
         Gen::Directory { dest_dir, directory, .. } => {
@@ -201,7 +201,7 @@ fn write(payload_type: &str, content: &Content, common: &Common, style: &Style) 
     crate::run(cli.command, style)
 }
 
-fn single_file(dest_dir: &str, file: &Path, folder: &TempDir) -> Result<Content, Fail> {
+fn single_file(dest_dir: &str, file: &Path, folder: &TemporaryFolder) -> Result<Content, Fail> {
     check_absolute(dest_dir)?;
     let metadata = fs::metadata(file).during(ARGUMENTS, format_args!("cannot read {}", file.display()))?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -215,7 +215,7 @@ fn single_file(dest_dir: &str, file: &Path, folder: &TempDir) -> Result<Content,
     Ok(Content { files, meta_data: None })
 }
 
-fn directory(dest_dir: &str, directory: &Path, folder: &TempDir) -> Result<Content, Fail> {
+fn directory(dest_dir: &str, directory: &Path, folder: &TemporaryFolder) -> Result<Content, Fail> {
     check_absolute(dest_dir)?;
     if dest_dir.trim_matches('/').is_empty() {
         return Err(Fail::new(ARGUMENTS, "the whole root file system cannot be replaced"));
@@ -233,6 +233,7 @@ fn directory(dest_dir: &str, directory: &Path, folder: &TempDir) -> Result<Conte
         if !status.success() {
             return Err(Fail::new(SYSTEM, format_args!("{act}: tar ended with {status}")));
         }
+        make_plain(&archive).during(CREATE, act)?;
     } else {
         let absolute = fs::canonicalize(directory).during(ARGUMENTS, &act)?;
         std::os::unix::fs::symlink(absolute, &archive).during(CREATE, act)?;
@@ -258,7 +259,7 @@ impl Files {
 }
 
 impl Containers {
-    fn content(&self, folder: &TempDir) -> Result<Content, Fail> {
+    fn content(&self, folder: &TemporaryFolder) -> Result<Content, Fail> {
         let tag = |image: &&String| !self.allow_tags && !image.contains("@sha256:");
         if let Some(image) = self.images.iter().find(tag) {
             let message = format!("{image} is a tag, which may mean another image tomorrow; give IMAGE@sha256:DIGEST, or --allow-tags");
@@ -269,13 +270,21 @@ impl Containers {
     }
 }
 
-fn meta_data(folder: &TempDir, value: &serde_json::Value) -> Result<Content, Fail> {
+fn meta_data(folder: &TemporaryFolder, value: &serde_json::Value) -> Result<Content, Fail> {
     Ok(Content { files: Vec::new(), meta_data: Some(text(folder, "meta-data", &value.to_string())?) })
 }
 
 /// A file with one line.
-fn text(folder: &TempDir, name: &str, line: &str) -> Result<PathBuf, Fail> {
+fn text(folder: &TemporaryFolder, name: &str, line: &str) -> Result<PathBuf, Fail> {
     let path = folder.path().join(name);
-    fs::write(&path, format!("{line}\n")).during(CREATE, format_args!("cannot write {}", path.display()))?;
+    let write = || fs::write(&path, format!("{line}\n")).and_then(|()| make_plain(&path));
+    write().during(CREATE, format_args!("cannot write {}", path.display()))?;
     Ok(path)
+}
+
+/// Neither the clock nor the umask shows in a file that was made for an artifact.
+fn make_plain(path: &Path) -> io::Result<()> {
+    let file = fs::OpenOptions::new().write(true).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.set_modified(UNIX_EPOCH + Duration::from_secs(files::source_date_epoch().unwrap_or(0)))
 }

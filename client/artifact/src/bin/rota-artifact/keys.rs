@@ -12,7 +12,7 @@ use rota_artifact::{ecdsa_der_to_raw, Checksum, Error, KeyKind, SignKey, Signer,
 
 use crate::{
     fail::{During, Fail, ARGUMENTS, FEATURE},
-    files, pkcs11,
+    files, output, pkcs11,
 };
 
 /// What an artifact is signed with.
@@ -79,8 +79,8 @@ pub fn signer(arguments: &SigningKey) -> Result<Option<Box<dyn Signer>>, Fail> {
     let Some(path) = &arguments.key else { return Ok(None) };
     let key = SignKey::from_pem(&files::read(path)?).during(ARGUMENTS, path.display())?;
     if key.verify_key().kind() == KeyKind::Ed25519 {
-        eprintln!(
-            "warning: signatures by Ed25519 are rota's own; Mender's clients and tools refuse the artifact"
+        output::warn(
+            "warning: signatures by Ed25519 are rota's own; Mender's clients and tools refuse the artifact",
         );
     }
     Ok(Some(Box::new(key)))

@@ -11,14 +11,16 @@ mod image;
 mod keys;
 mod modify;
 mod original;
+mod output;
 mod pkcs11;
 mod progress;
 mod read;
 mod sign;
+mod signals;
 mod snapshot;
 mod write;
 
-use std::{ffi::OsString, io, path::Path, process::ExitCode};
+use std::{ffi::OsString, fs, path::Path, process::ExitCode};
 
 use clap::{error::ErrorKind, CommandFactory, Parser};
 
@@ -27,11 +29,12 @@ use fail::{During, Fail, CREATE};
 use read::Style;
 
 const NAME: &str = "rota-artifact";
+const MENDER_NAME: &str = "mender-artifact";
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let name = arguments.first().and_then(|path| Path::new(path).file_name());
-    let as_mender = name.is_some_and(|name| name == "mender-artifact");
+    let as_mender = name.is_some_and(|name| name == MENDER_NAME);
     if as_mender {
         arguments.iter_mut().skip(1).for_each(cli::double_dash);
     }
@@ -43,11 +46,12 @@ fn main() -> ExitCode {
             return ExitCode::from(if asked { 0 } else { fail::ARGUMENTS });
         }
     };
+    signals::watch();
     let style = Style { json: cli.json, as_mender };
-    match run(cli.command, &style) {
+    match files::check_epoch().and_then(|()| run(cli.command, &style)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Fail { code, message }) => {
-            eprintln!("{}: {message}", if as_mender { "mender-artifact" } else { NAME });
+            output::warn(format_args!("{}: {message}", if as_mender { MENDER_NAME } else { NAME }));
             ExitCode::from(code)
         }
     }
@@ -67,8 +71,9 @@ fn run(command: Command, style: &Style) -> Result<(), Fail> {
         Command::Dump(arguments) => dump::run(&arguments, style),
         Command::Gen(what) => gen::run(&what, style),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+            output::print_bytes(&script)
         }
         Command::Man { folder } => man(folder.as_deref()),
     }
@@ -76,9 +81,12 @@ fn run(command: Command, style: &Style) -> Result<(), Fail> {
 
 /// The man page on the standard output, or those of all commands in a folder.
 fn man(folder: Option<&Path>) -> Result<(), Fail> {
-    match folder {
-        None => clap_mangen::Man::new(Cli::command()).render(&mut io::stdout()),
-        Some(folder) => clap_mangen::generate_to(Cli::command(), folder),
+    let act = "cannot write the man page";
+    if let Some(folder) = folder {
+        fs::create_dir_all(folder).during(CREATE, act)?;
+        return clap_mangen::generate_to(Cli::command(), folder).during(CREATE, act);
     }
-    .during(CREATE, "cannot write the man page")
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page).during(CREATE, act)?;
+    output::print_bytes(&page)
 }

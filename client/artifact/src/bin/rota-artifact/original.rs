@@ -14,8 +14,9 @@ use serde_json::json;
 use crate::{
     cli::Rewrite,
     fail::{During, Fail, CREATE, FEATURE, INVALID},
-    files::{self, Output},
+    files::{self, TemporaryFolder},
     gzip, keys,
+    output::{self, Output},
     progress::Progress,
     read::Style,
     write,
@@ -79,7 +80,7 @@ impl Original {
         let compression =
             arguments.compression.as_deref().map(write::compression).transpose()?.unwrap_or(kept);
         let changed = !folders.is_empty();
-        let unpacked = files::temporary_folder(&temporary)?;
+        let unpacked = TemporaryFolder::new(&temporary)?;
         if compression != kept && folders.len() < self.payloads.len() {
             let missing = (0..self.payloads.len()).filter(|index| !folders.contains_key(index));
             let missing: BTreeMap<_, _> =
@@ -89,7 +90,8 @@ impl Original {
         }
         let signer = keys::signer(&arguments.key)?;
         if self.signed && signer.is_none() {
-            eprintln!("warning: {} was signed; now it is not, as no key was given", self.path.display());
+            let path = self.path.display();
+            output::warn(format_args!("warning: {path} was signed; now it is not, as no key was given"));
         }
         let progress = Progress::new("Writing", false);
         let data = (0..self.payloads.len())
@@ -111,8 +113,7 @@ impl Original {
         let act = format!("cannot write {}", self.path.display());
         let summary = writer.write(&draft, output.writer()).during(CREATE, act)?;
         output.finish()?;
-        style.done(&self.path, || json!({"written": self.path, "bytes": summary.bytes}));
-        Ok(())
+        style.done(&self.path, || json!({"written": self.path, "bytes": summary.bytes}))
     }
 
     fn data<'a>(

@@ -1,9 +1,11 @@
 //! A progress bar on a terminal, for work that takes more than a second.
 use std::{
     cell::Cell,
-    io::{self, IsTerminal, Read},
+    io::{self, IsTerminal, Read, Write},
     time::{Duration, Instant},
 };
+
+use crate::output;
 
 const WIDTH: u64 = 40;
 
@@ -52,7 +54,7 @@ impl Progress {
         let filled = u128::from(done) * u128::from(WIDTH) / u128::from(total);
         let percent = u128::from(done) * 100 / u128::from(total);
         let (filled, empty) = ("#".repeat(filled as usize), " ".repeat(WIDTH as usize - filled as usize));
-        eprint!("\r{} [{filled}{empty}] {percent:3} %", self.label);
+        let _ = write!(io::stderr(), "\r{} [{filled}{empty}] {percent:3} %", self.label);
     }
 }
 
@@ -60,7 +62,7 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if self.drawn.get().is_some() {
             self.draw();
-            eprintln!();
+            output::warn("");
         }
     }
 }

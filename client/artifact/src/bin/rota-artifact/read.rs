@@ -1,5 +1,5 @@
 //! `read` and `validate`.
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use rota_artifact::{FileSummary, Header, KeyKind, Limits, PayloadHeader, Reader, Summary, VerifyKey};
 use serde_json::{json, Value};
@@ -8,6 +8,7 @@ use crate::{
     cli::Read,
     fail::{During, Fail, ARGUMENTS, INVALID},
     files, keys,
+    output::print,
     progress::Progress,
 };
 
@@ -21,10 +22,11 @@ pub struct Style {
 
 impl Style {
     /// Reports in JSON what was done; as text, success is silent. `output` is what was written.
-    pub fn done(&self, output: &Path, facts: impl FnOnce() -> Value) {
+    pub fn done(&self, output: &Path, facts: impl FnOnce() -> Value) -> Result<(), Fail> {
         if self.json && output != Path::new("-") {
-            println!("{}", facts());
+            return print_json(&facts());
         }
+        Ok(())
     }
 }
 
@@ -73,22 +75,17 @@ pub fn validate(arguments: &Read, style: &Style) -> Result<(), Fail> {
         return Err(Fail::new(INVALID, format_args!("{}: {message}", arguments.artifact.display())));
     }
     if style.json {
-        println!("{}", facts.json());
-    } else {
-        println!("Artifact file '{}' validated successfully", arguments.artifact.display());
+        return print_json(&facts.json());
     }
-    Ok(())
+    print(format_args!("Artifact file '{}' validated successfully\n", arguments.artifact.display()))
 }
 
 pub fn read(arguments: &Read, style: &Style) -> Result<(), Fail> {
     let facts = facts(arguments, ARGUMENTS)?;
-    if style.json {
-        println!("{}", facts.json());
-    } else {
-        facts.print();
-        if !style.as_mender {
-            facts.print_conclusion();
-        }
+    match style {
+        Style { json: true, .. } => print_json(&facts.json())?,
+        Style { as_mender: true, .. } => print(&facts)?,
+        _ => print(format_args!("{facts}\n{}", facts.conclusion()))?,
     }
     // mender-artifact has said it, and ends well.
     if style.as_mender {
@@ -119,42 +116,17 @@ impl Facts {
         }
     }
 
-    /// The text of `mender-artifact read`.
-    fn print(&self) {
-        let header = &self.header;
-        println!(
-            "Mender artifact:\n  Name: {}\n  Format: mender\n  Version: {}",
-            header.artifact_name, header.version
-        );
-        println!("  Signature: {}", self.signature());
-        println!("  Compatible devices: '[{}]'", header.depends.device_types.join(" "));
-        if header.version > 2 {
-            println!("  Provides group: {}", header.artifact_group.as_deref().unwrap_or_default());
-            println!("  Depends on one of artifact(s): [{}]", header.depends.artifact_names.join(", "));
-            println!("  Depends on one of group(s): [{}]", header.depends.artifact_groups.join(", "));
-        }
-        println!("  State scripts:");
-        header.scripts.iter().for_each(|script| println!("    {}", script.name));
-        println!("\nUpdates:");
-        for (index, (payload, files)) in header.payloads.iter().zip(&self.summary.payloads).enumerate() {
-            println!("    {index}:");
-            print_payload(payload, files);
-        }
-    }
-
     /// What a person wants to know.
-    fn print_conclusion(&self) {
-        let types = self.header.depends.device_types.join(", ");
-        println!("\nInstalls on: {types}{}", self.conditions());
-        match &self.verdict {
-            Verdict::Unsigned | Verdict::Missing => {
-                println!("Signed: no; devices with verification keys refuse it")
-            }
-            Verdict::NoKey => println!("Signed: yes, not verified (no key given)"),
-            Verdict::Failed(_) => println!("Signed: yes, but NOT by the given key"),
-            Verdict::Verified(key) => println!("Signed: yes, by the {} key {}", kind(key), key.fingerprint()),
-        }
-        println!("Size: {} bytes, all checksums are right", self.summary.bytes);
+    fn conclusion(&self) -> String {
+        let signed = match &self.verdict {
+            Verdict::Unsigned | Verdict::Missing => "no; devices with verification keys refuse it".to_owned(),
+            Verdict::NoKey => "yes, not verified (no key given)".to_owned(),
+            Verdict::Failed(_) => "yes, but NOT by the given key".to_owned(),
+            Verdict::Verified(key) => format!("yes, by the {} key {}", kind(key), key.fingerprint()),
+        };
+        let (types, conditions) = (self.header.depends.device_types.join(", "), self.conditions());
+        let bytes = self.summary.bytes;
+        format!("Installs on: {types}{conditions}\nSigned: {signed}\nSize: {bytes} bytes, all checksums are right\n")
     }
 
     fn conditions(&self) -> String {
@@ -213,6 +185,37 @@ impl Facts {
     }
 }
 
+/// The text of `mender-artifact read`.
+impl fmt::Display for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let header = &self.header;
+        writeln!(
+            f,
+            "Mender artifact:\n  Name: {}\n  Format: mender\n  Version: {}",
+            header.artifact_name, header.version
+        )?;
+        writeln!(f, "  Signature: {}", self.signature())?;
+        writeln!(f, "  Compatible devices: '[{}]'", header.depends.device_types.join(" "))?;
+        if header.version > 2 {
+            writeln!(f, "  Provides group: {}", header.artifact_group.as_deref().unwrap_or_default())?;
+            writeln!(f, "  Depends on one of artifact(s): [{}]", header.depends.artifact_names.join(", "))?;
+            writeln!(f, "  Depends on one of group(s): [{}]", header.depends.artifact_groups.join(", "))?;
+        }
+        writeln!(f, "  State scripts:")?;
+        header.scripts.iter().try_for_each(|script| writeln!(f, "    {}", script.name))?;
+        writeln!(f, "\nUpdates:")?;
+        for (index, (payload, files)) in header.payloads.iter().zip(&self.summary.payloads).enumerate() {
+            writeln!(f, "    {index}:")?;
+            write_payload(f, payload, files)?;
+        }
+        Ok(())
+    }
+}
+
+fn print_json(value: &Value) -> Result<(), Fail> {
+    print(format_args!("{value}\n"))
+}
+
 fn file_json(file: &FileSummary) -> Value {
     json!({"name": file.name, "size": file.size, "modified": file.modified, "sha256": file.sha256.to_string()})
 }
@@ -225,40 +228,44 @@ fn kind(key: &VerifyKey) -> &'static str {
     }
 }
 
-fn print_payload(payload: &PayloadHeader, files: &[FileSummary]) {
-    println!("    Type:   {}", payload.payload_type.as_deref().unwrap_or("Empty type"));
-    print_map("Provides", payload.provides.iter().map(|(key, value)| (key, value.clone())));
+fn write_payload(f: &mut fmt::Formatter, payload: &PayloadHeader, files: &[FileSummary]) -> fmt::Result {
+    writeln!(f, "    Type:   {}", payload.payload_type.as_deref().unwrap_or("Empty type"))?;
+    write_map(f, "Provides", payload.provides.iter().map(|(key, value)| (key, value.clone())))?;
     let depends = payload.depends.iter().map(|(key, values)| match values.as_slice() {
         [one] => (key, one.clone()),
         many => (key, format!("[{}]", many.join(" "))),
     });
-    print_map("Depends", depends);
+    write_map(f, "Depends", depends)?;
     if let Some(clears) = payload.clears.as_ref().filter(|clears| !clears.is_empty()) {
         let quoted: Vec<String> = clears.iter().map(|glob| format!("\"{glob}\"")).collect();
-        println!("    Clears Provides: [{}]", quoted.join(", "));
+        writeln!(f, "    Clears Provides: [{}]", quoted.join(", "))?;
     }
     match serde_json::from_slice::<Value>(&payload.meta_data) {
-        Ok(meta_data) => println!("    Metadata:\n\t{}", format!("{meta_data:#}").replace('\n', "\n\t")),
-        Err(_) => println!("    Metadata: Nothing"),
+        Ok(meta_data) => writeln!(f, "    Metadata:\n\t{}", format!("{meta_data:#}").replace('\n', "\n\t"))?,
+        Err(_) => writeln!(f, "    Metadata: Nothing")?,
     }
     if files.is_empty() {
-        println!("    Files: None");
-        return;
+        return writeln!(f, "    Files: None");
     }
-    println!("    Files:");
+    writeln!(f, "    Files:")?;
     for file in files {
-        println!("      name:     {}\n      size:     {}", file.name, file.size);
-        println!("      modified: {}\n      checksum: {}", utc(file.modified), file.sha256);
+        writeln!(f, "      name:     {}\n      size:     {}", file.name, file.size)?;
+        writeln!(f, "      modified: {}\n      checksum: {}", utc(file.modified), file.sha256)?;
     }
+    Ok(())
 }
 
-fn print_map<'a>(title: &str, entries: impl Iterator<Item = (&'a String, String)>) {
-    let entries: Vec<_> = entries.collect();
-    if entries.is_empty() {
-        return println!("    {title}: Nothing");
+fn write_map<'a>(
+    f: &mut fmt::Formatter,
+    title: &str,
+    entries: impl Iterator<Item = (&'a String, String)>,
+) -> fmt::Result {
+    let mut entries = entries.peekable();
+    if entries.peek().is_none() {
+        return writeln!(f, "    {title}: Nothing");
     }
-    println!("    {title}:");
-    entries.iter().for_each(|(key, value)| println!("\t{key}: {value}"));
+    writeln!(f, "    {title}:")?;
+    entries.try_for_each(|(key, value)| writeln!(f, "\t{key}: {value}"))
 }
 
 /// A time as `2026-11-24 06:58:58 +0000 UTC`.

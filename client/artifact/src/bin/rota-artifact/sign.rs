@@ -5,8 +5,8 @@ use serde_json::json;
 use crate::{
     cli::Sign,
     fail::{During, Fail, ARGUMENTS, CREATE, INVALID},
-    files::{self, Output},
-    keys,
+    files, keys,
+    output::Output,
     progress::Progress,
     read::Style,
 };
@@ -32,6 +32,5 @@ pub fn run(arguments: &Sign, style: &Style) -> Result<(), Fail> {
     let source = files::open_artifact(path, &progress)?;
     resign(source, &*signer, &Limits::default(), output.writer()).during(CREATE, target.display())?;
     output.finish()?;
-    style.done(target, || json!({"signed": target}));
-    Ok(())
+    style.done(target, || json!({"signed": target}))
 }

@@ -1,7 +1,7 @@
 //! `write`: artifacts from the flags of the command line (artifact format: provides, depends, clears).
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -15,8 +15,8 @@ use serde_json::json;
 use crate::{
     cli::{BootstrapArtifact, Common, Facts, ModuleImage, RootfsImage, Software, Write},
     fail::{During, Fail, ARGUMENTS, CREATE, VERSION},
-    files::{self, Output},
-    gzip, keys,
+    files, gzip, keys,
+    output::{self, Output},
     progress::Progress,
     read::Style,
     snapshot,
@@ -36,9 +36,9 @@ fn rootfs_image(arguments: &RootfsImage, style: &Style) -> Result<(), Fail> {
     let RootfsImage { common, software, .. } = arguments;
     let progress = Progress::new("Writing", common.no_progress);
     let image = if arguments.file.starts_with("ssh://") {
-        snapshot::input(&arguments.file, &arguments.ssh_args, temporary(common), &progress)?
+        snapshot::input(&arguments.file, &arguments.ssh_args, &temporary(common), &progress)?
     } else {
-        files::input(Path::new(&arguments.file), temporary(common), &progress)?
+        files::input(Path::new(&arguments.file), &temporary(common), &progress)?
     };
     let filesystem = software.software_filesystem.as_deref().unwrap_or(ROOTFS_IMAGE);
     let name = software.software_name.as_deref().filter(|name| !name.is_empty());
@@ -65,7 +65,7 @@ fn module_image(arguments: &ModuleImage, style: &Style) -> Result<(), Fail> {
     let ModuleImage { common, software, .. } = arguments;
     let progress = Progress::new("Writing", common.no_progress);
     let inputs = |paths: &[PathBuf]| -> Result<Vec<Input<'_>>, Fail> {
-        paths.iter().map(|path| files::input(path, temporary(common), &progress)).collect()
+        paths.iter().map(|path| files::input(path, &temporary(common), &progress)).collect()
     };
     let meta_data = arguments.meta_data.as_deref().map(files::read).transpose()?.unwrap_or_default();
     let mut payload = PayloadHeader {
@@ -175,11 +175,8 @@ fn scripts(paths: &[PathBuf]) -> Result<Vec<Script>, Fail> {
     Ok(scripts)
 }
 
-fn temporary(common: &Common) -> &Path {
-    common.tmp.as_deref().unwrap_or_else(|| match common.output_path.to_str() {
-        Some("-") => Path::new("/var/tmp"), // not /tmp, which may be memory
-        _ => files::folder_of(&common.output_path),
-    })
+fn temporary(common: &Common) -> PathBuf {
+    common.tmp.clone().unwrap_or_else(|| files::temporary_for(&common.output_path))
 }
 
 pub fn compression(name: &str) -> Result<Compression, Fail> {
@@ -204,7 +201,11 @@ fn write(draft: &Draft, common: &Common, style: &Style) -> Result<(), Fail> {
     let writer = Writer {
         compression: compression(&common.compression)?,
         encoder: &gzip::encoder,
-        spool: &|| Ok(Box::new(tempfile::tempfile_in(temporary(common))?)),
+        spool: &|| {
+            let folder = temporary(common);
+            let act = |error| io::Error::other(format!("temporary file in {}: {error}", folder.display()));
+            Ok(Box::new(tempfile::tempfile_in(&folder).map_err(files::plain).map_err(act)?))
+        },
         signer: signer.as_deref(),
         modified: files::source_date_epoch().unwrap_or(0),
     };
@@ -213,8 +214,7 @@ fn write(draft: &Draft, common: &Common, style: &Style) -> Result<(), Fail> {
     let summary = writer.write(draft, output.writer()).during(CREATE, act)?;
     check_size(summary.bytes, common)?;
     output.finish()?;
-    style.done(&common.output_path, || json!({"written": common.output_path, "bytes": summary.bytes}));
-    Ok(())
+    style.done(&common.output_path, || json!({"written": common.output_path, "bytes": summary.bytes}))
 }
 
 fn check_size(bytes: u64, common: &Common) -> Result<(), Fail> {
@@ -224,7 +224,7 @@ fn check_size(bytes: u64, common: &Common) -> Result<(), Fail> {
             format_args!("the artifact has {bytes} bytes, the limit is {most}; nothing was written"),
         )),
         (_, Some(most)) if bytes > most => {
-            eprintln!("warning: the artifact has {bytes} bytes, more than {most}");
+            output::warn(format_args!("warning: the artifact has {bytes} bytes, more than {most}"));
             Ok(())
         }
         _ => Ok(()),

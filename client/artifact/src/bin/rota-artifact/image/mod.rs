@@ -12,23 +12,22 @@ use std::{
     process::Stdio,
 };
 
-use tempfile::TempDir;
-
 pub use configure::configure;
 pub use filesystem::FileSystem;
 
 use crate::{
     cli::{Cat, Cp, Install, Rewrite, Rm},
     fail::{During, Fail, ARGUMENTS, INVALID},
-    files,
+    files::{self, TemporaryFolder},
     original::Original,
+    output::Output,
     read::Style,
 };
 
 /// An artifact or a disk image that is opened for its file systems.
 pub enum Image {
     /// The payload's file was unpacked into a folder, from which the artifact is written again.
-    Artifact { original: Box<Original>, folder: TempDir },
+    Artifact { original: Box<Original>, folder: TemporaryFolder },
     /// A disk (or bare file system) that is changed in place.
     Disk(PathBuf),
 }
@@ -38,7 +37,7 @@ impl Image {
         if !is_artifact(path).during(INVALID, format_args!("cannot open {}", path.display()))? {
             return Ok(Self::Disk(path.to_owned()));
         }
-        let folder = files::temporary_folder(temporary.unwrap_or_else(|| files::folder_of(path)))?;
+        let folder = TemporaryFolder::new(temporary.unwrap_or_else(|| files::folder_of(path)))?;
         let original = Original::read(path, &BTreeMap::from([(0, folder.path().to_owned())]))?;
         if original.payloads[0].len() != 1 {
             let reason = "it has no payload with a single file that could be a file system";
@@ -123,7 +122,7 @@ fn required(text: &str) -> Result<(&Path, &str), Fail> {
 
 pub fn cat(Cat { file }: &Cat) -> Result<(), Fail> {
     let (image, path) = required(file)?;
-    let image = Image::open(image, None)?;
+    let image = Image::open(image, Some(&files::scratch()))?;
     let (file_systems, inner) = image.file_systems(path)?;
     file_systems[0].read(inner, Stdio::inherit())
 }
@@ -132,12 +131,12 @@ pub fn cp(arguments: &Cp, style: &Style) -> Result<(), Fail> {
     let Cp { source, destination, rewrite } = arguments;
     match (split(source), split(destination)) {
         (Some((image, path)), None) => {
-            let image = Image::open(image, rewrite.tmp.as_deref())?;
+            let image = Image::open(image, Some(&rewrite.tmp.clone().unwrap_or_else(files::scratch)))?;
             let (file_systems, inner) = image.file_systems(path)?;
             if destination == "-" {
                 return file_systems[0].read(inner, Stdio::inherit());
             }
-            let target = files::Output::create(Path::new(destination))?;
+            let target = Output::create(Path::new(destination))?;
             file_systems[0].read(inner, target.stdio()?)?;
             target.finish()
         }
