@@ -42,7 +42,9 @@ impl Member {
             return Err(Error::TarMember { archive: archive.to_owned(), name, flag });
         }
         let size = header.entry_size().map_err(|_| damaged("a member's size is no number"))?;
-        if size > i64::MAX as u64 {
+        // Binary numbers have twelve bytes, of which the last eight are read.
+        let binary = header.as_old().size;
+        if size > i64::MAX as u64 || (binary[0] & 0x80 != 0 && binary[..4] != [0x80, 0, 0, 0]) {
             return Err(damaged("a member's size is beyond all bounds"));
         }
         // Mode and time carry nothing that is relied on; damaged ones read as absent.

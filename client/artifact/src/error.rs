@@ -46,6 +46,8 @@ pub enum Error {
     Key { reason: String },
     /// A key is fine, but of a kind, curve or size that artifacts do not have.
     KeyUnsupported { found: String },
+    /// An RSA key that verifies, but is too large to sign with here.
+    KeyTooLarge { bits: usize },
     /// Making a signature failed.
     Signing { reason: String },
     /// JSON, or a field of it, is wrong: `header-info`, `type-info`, `meta-data`, `version`.
@@ -126,6 +128,13 @@ impl fmt::Display for Error {
             Self::Io(error) => write!(f, "{error}"),
             Self::Truncated { inside } => write!(f, "the artifact is truncated: it ends inside of {inside}"),
             Self::Tar { archive, reason } => write!(f, "{archive} is no tar archive: {reason}"),
+            Self::TarMember { archive, name, flag } if b"xgLK".contains(flag) => write!(
+                f,
+                "{archive}: member {name:?} is an extension header (tar type flag {:?}), which is not read; \
+                 mender-artifact writes one for names beyond 100 bytes and files beyond 8 GiB: \
+                 write the artifact with rota-artifact, or with compressed files that are smaller",
+                char::from(*flag)
+            ),
             Self::TarMember { archive, name, flag } => write!(
                 f,
                 "{archive}: member {name:?} has tar type flag {:?}; only plain files (flag '0') are allowed",
@@ -159,11 +168,16 @@ impl fmt::Display for Error {
                     "{found} is not supported for artifacts; use RSA of 2048 to 8192 bits, ECDSA P-256 or Ed25519"
                 )
             }
+            Self::KeyTooLarge { bits } => write!(
+                f,
+                "an RSA key of {bits} bits cannot sign from a file (it can verify); the limit is 4096: \
+                 let another program sign (--sign-command 'openssl dgst -sha256 -sign KEY'), or a token (--key-pkcs11)"
+            ),
             Self::Signing { reason } => write!(f, "signing failed: {reason}"),
             Self::Json { file, reason } => write!(f, "{file}: {reason}"),
             Self::FileName { name } => write!(
                 f,
-                "payload file {name:?}: forbidden name; only letters, digits and the characters \".,_-\" are allowed"
+                "payload file {name:?}: forbidden name; only letters, digits and the characters \".,_-\" are allowed, 100 at most"
             ),
             Self::ScriptName { name } => write!(
                 f,

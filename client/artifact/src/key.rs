@@ -93,10 +93,8 @@ impl VerifyKey {
     }
 
     fn rsa(key: &[u8]) -> Result<Self, Error> {
-        let modulus = || der::take(&mut der::take(&mut &*key, SEQUENCE)?, INTEGER);
-        let modulus = modulus().ok_or_else(|| key_error("the DER of the RSA key is malformed".to_owned()))?;
-        let modulus = modulus.strip_prefix(&[0]).unwrap_or(modulus);
-        let bits = modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
+        let bits = der::take(&mut &*key, SEQUENCE).and_then(rsa_bits);
+        let bits = bits.ok_or_else(|| key_error("the DER of the RSA key is malformed".to_owned()))?;
         if !(2048..=8192).contains(&bits) {
             return Err(Error::KeyUnsupported { found: format!("an RSA key of {bits} bits") });
         }
@@ -133,6 +131,13 @@ fn split_spki(mut spki: &[u8]) -> Option<(&[u8], &[u8])> {
     let algorithm = der::take(&mut inner, SEQUENCE)?;
     let (unused_bits, key) = der::take(&mut inner, BIT_STRING)?.split_first()?;
     (*unused_bits == 0 && inner.is_empty() && spki.is_empty()).then_some((algorithm, key))
+}
+
+/// The size of the modulus, which is the first of these numbers.
+pub(crate) fn rsa_bits(mut numbers: &[u8]) -> Option<usize> {
+    let modulus = der::take(&mut numbers, INTEGER)?;
+    let modulus = modulus.strip_prefix(&[0]).unwrap_or(modulus);
+    Some(modulus.len() * 8 - modulus.first().map_or(0, |byte| byte.leading_zeros() as usize))
 }
 
 /// A number as DER has it: no leading zeros, except for one that keeps it positive.

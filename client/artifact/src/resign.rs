@@ -22,7 +22,7 @@ pub fn resign(
             "manifest" => {
                 let manifest = read_member(&mut outer, &member, limits.manifest)?;
                 write_member(&member, &mut manifest.as_slice(), out)?;
-                let signature = Signature::encode(&signer.sign(&manifest)?);
+                let signature = Signature::make(signer, &manifest)?;
                 let size = signature.len() as u64;
                 let member = Member { name: "manifest.sig".to_owned(), size, ..member };
                 write_member(&member, &mut signature.as_bytes(), out)?;

@@ -8,7 +8,7 @@ use ring::{
 
 use crate::{
     der::{self, BIT_STRING, INTEGER, OCTET_STRING, OID, SEQUENCE},
-    key::{key_error, parse_pem, KeyKind, OID_EC, OID_ED25519, OID_P256, OID_RSA},
+    key::{key_error, parse_pem, rsa_bits, KeyKind, OID_EC, OID_ED25519, OID_P256, OID_RSA},
     Error, Signer, VerifyKey,
 };
 
@@ -29,7 +29,9 @@ impl SignKey {
             "RSA PRIVATE KEY" => Self::rsa(&der),
             "EC PRIVATE KEY" => Self::sec1(&der, None),
             "PRIVATE KEY" => Self::pkcs8(&der),
-            other => Err(key_error(format!("expected a private key, found {other}"))),
+            other => {
+                Err(key_error(format!("expected a private key (PKCS#1, SEC1 or PKCS#8), found {other}")))
+            }
         }
     }
 
@@ -44,26 +46,38 @@ impl SignKey {
     }
 
     fn rsa(pkcs1: &[u8]) -> Result<Self, Error> {
-        let pair = RsaKeyPair::from_der(pkcs1).map_err(|error| match error.to_string().as_str() {
-            "TooSmall" | "TooLarge" => Error::KeyUnsupported {
-                found: "signing with an RSA key outside of 2048 to 4096 bits".to_owned(),
-            },
-            reason => key_error(format!("the RSA key is refused: {reason}")),
+        let malformed = || key_error("the DER of the RSA key is malformed".to_owned());
+        // A PKCS#1 private key is a version number and then what the public key has.
+        let mut numbers = der::take(&mut &*pkcs1, SEQUENCE).ok_or_else(malformed)?;
+        der::take(&mut numbers, INTEGER).ok_or_else(malformed)?;
+        let bits = rsa_bits(numbers).ok_or_else(malformed)?;
+        match bits {
+            2048..=4096 => (),
+            4097..=8192 => return Err(Error::KeyTooLarge { bits }),
+            _ => return Err(Error::KeyUnsupported { found: format!("an RSA key of {bits} bits") }),
+        }
+        let pair = RsaKeyPair::from_der(pkcs1).map_err(|error| {
+            key_error(format!("the RSA key is refused ({error}); its exponent has to be 65537 or more"))
         })?;
         Ok(Self(Pair::Rsa(pair)))
     }
 
     /// `curve` is what a PKCS#8 envelope says; without one the key has to name it.
     fn sec1(der: &[u8], curve: Option<&[u8]>) -> Result<Self, Error> {
-        let sec1 =
-            Sec1::parse(der).ok_or_else(|| key_error("the DER of the EC key is malformed".to_owned()))?;
+        let malformed = || key_error("the DER of the EC key is malformed".to_owned());
+        let sec1 = Sec1::parse(der).ok_or_else(malformed)?;
         if sec1.curve.or(curve) != Some(OID_P256) {
             return Err(Error::KeyUnsupported { found: "an EC key of another curve than P-256".to_owned() });
         }
-        let lacks = "the EC key lacks its public half; `openssl ec -in KEY -out NEW` adds it";
-        let public = sec1.public.ok_or_else(|| key_error(lacks.to_owned()))?;
+        let lacks = "the EC key lacks its public half as an uncompressed point; \
+                     `openssl ec -in KEY -conv_form uncompressed -out NEW` adds it";
+        let public = sec1.public.filter(|point| point.first() == Some(&4));
+        let public = public.ok_or_else(|| key_error(lacks.to_owned()))?;
+        let mut private = [0; 32];
+        let start = 32usize.checked_sub(sec1.private.len()).ok_or_else(malformed)?;
+        private[start..].copy_from_slice(sec1.private);
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
-        EcdsaKeyPair::from_private_key_and_public_key(algorithm, &sec1.private, public, &SystemRandom::new())
+        EcdsaKeyPair::from_private_key_and_public_key(algorithm, &private, public, &SystemRandom::new())
             .map(|pair| Self(Pair::Ecdsa(pair)))
             .map_err(|error| key_error(format!("the EC key is refused: {error}")))
     }
@@ -106,9 +120,9 @@ fn split_pkcs8(mut pkcs8: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((algorithm, der::take(&mut inner, OCTET_STRING)?))
 }
 
-/// An `ECPrivateKey`: the private number as 32 bytes, the curve and the public point.
+/// An `ECPrivateKey`: the private number, the curve and the public point.
 struct Sec1<'a> {
-    private: [u8; 32],
+    private: &'a [u8],
     curve: Option<&'a [u8]>,
     public: Option<&'a [u8]>,
 }
@@ -117,9 +131,7 @@ impl<'a> Sec1<'a> {
     fn parse(mut der: &'a [u8]) -> Option<Self> {
         let mut inner = der::take(&mut der, SEQUENCE)?;
         der::take(&mut inner, INTEGER)?;
-        let number = der::take(&mut inner, OCTET_STRING)?;
-        let mut private = [0; 32];
-        private.get_mut(32usize.checked_sub(number.len())?..)?.copy_from_slice(number);
+        let private = der::take(&mut inner, OCTET_STRING)?;
         let curve = der::take(&mut inner, 0xa0).and_then(|mut value| der::take(&mut value, OID));
         let public = der::take(&mut inner, 0xa1).and_then(|mut value| der::take(&mut value, BIT_STRING));
         Some(Self { private, curve, public: public.and_then(|bits| bits.strip_prefix(&[0])) })

@@ -27,6 +27,20 @@ impl Signature {
         STANDARD.encode(signature)
     }
 
+    /// Lets `signer` sign `manifest`, and gives the text of the member. What has the length of no signature is refused:
+    /// it would make an artifact that nobody can verify.
+    pub(crate) fn make(signer: &dyn Signer, manifest: &[u8]) -> Result<String, Error> {
+        let signature = signer.sign(manifest)?;
+        match signature.len() {
+            64 | 256..=1024 => Ok(Self::encode(&signature)),
+            length => Err(Error::Signing {
+                reason: format!(
+                    "the signature has {length} bytes, expected 64 (ECDSA P-256, Ed25519) or 256 to 1024 (RSA)"
+                ),
+            }),
+        }
+    }
+
     /// The signature itself.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -6,7 +6,7 @@ use crate::{
     header::{check_file_name, check_script_name, Header, PayloadHeader, Script},
     json_write,
     reader::FileSummary,
-    Checksum, Compression, Encoder, Error, Hasher, Signature, Signer, Summary,
+    Checksum, Compression, Encoder, Error, Hasher, Limits, Signature, Signer, Summary,
 };
 
 const VERSION: &[u8] = br#"{"format":"mender","version":3}"#;
@@ -111,6 +111,7 @@ impl Writer<'_> {
         if header.payloads.len() != draft.data.len() {
             return Err(input("the header and the data have a different number of payloads"));
         }
+        check_limits(draft)?;
         let packed: Vec<_> =
             (0..draft.data.len()).map(|index| self.pack(draft, index)).collect::<Result<_, _>>()?;
         if let Some(key) = &draft.checksum_key {
@@ -129,8 +130,8 @@ impl Writer<'_> {
         self.member(&mut out, "version", VERSION)?;
         self.member(&mut out, "manifest", manifest.as_bytes())?;
         if let Some(signer) = self.signer {
-            let signature = signer.sign(manifest.as_bytes())?;
-            self.member(&mut out, "manifest.sig", Signature::encode(&signature).as_bytes())?;
+            let signature = Signature::make(signer, manifest.as_bytes())?;
+            self.member(&mut out, "manifest.sig", signature.as_bytes())?;
         }
         match &draft.augment {
             None => self.member(&mut out, &name, &bytes)?,
@@ -251,6 +252,35 @@ impl Writer<'_> {
         let modified = if name.contains(".tar") { self.modified } else { 0 };
         write_member(out, name, 0o600, modified, bytes)
     }
+}
+
+/// Refuses what no reader takes with its default limits.
+fn check_limits(draft: &Draft) -> Result<(), Error> {
+    let limits = Limits::default();
+    let files = |data: &Data| match data {
+        Data::Files(files) => files.len(),
+        Data::Stored { files, .. } => files.len(),
+    };
+    let augmented = draft.augment.iter().flat_map(|augment| &augment.files).map(Vec::len);
+    let files: usize = draft.data.iter().map(files).chain(augmented).sum();
+    let Header { scripts, payloads, .. } = &draft.header;
+    let below = |what: String, limit: u64, found: usize| match found as u64 {
+        found if found > limit => Err(Error::Limit { what, limit, found }),
+        _ => Ok(()),
+    };
+    below("the number of payload files".to_owned(), limits.files as u64, files)?;
+    below("the number of state scripts".to_owned(), limits.files as u64, scripts.len())?;
+    for (index, Script { name, bytes }) in scripts.iter().enumerate() {
+        if scripts[..index].iter().any(|other| other.name == *name) {
+            return Err(Error::Duplicate { file: "header.tar".to_owned(), name: format!("scripts/{name}") });
+        }
+        below(format!("the size of scripts/{name}"), limits.script, bytes.len())?;
+    }
+    for (index, payload) in payloads.iter().enumerate() {
+        let what = format!("the size of headers/{index:04}/meta-data");
+        below(what, limits.meta_data, payload.meta_data.len())?;
+    }
+    Ok(())
 }
 
 fn write_member(out: &mut dyn Write, name: &str, mode: u32, mtime: u64, bytes: &[u8]) -> Result<(), Error> {

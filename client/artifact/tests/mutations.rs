@@ -90,6 +90,14 @@ fn container() -> Vec<Mutation> {
     };
     let mut damaged = whole.clone();
     damaged[148] ^= 1;
+    // Binary, with a digit above those that fit into 64 bits: readers that drop it see another size.
+    let mut huge = whole.clone();
+    let size = whole[124..135].iter().fold(0, |size, digit| size << 3 | u64::from(digit - b'0'));
+    huge[124..128].copy_from_slice(&[0x80, 0, 0, 1]);
+    huge[128..136].copy_from_slice(&size.to_be_bytes());
+    huge[148..156].fill(b' ');
+    let sum: u32 = huge[..512].iter().map(|byte| u32::from(*byte)).sum();
+    huge[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     vec![
         same("untouched", "Ok", whole.clone()),
         same("empty file", "Truncated", Vec::new()),
@@ -110,6 +118,7 @@ fn container() -> Vec<Mutation> {
         ),
         same("zeros after the end", "Ok", [&whole[..], &[0; 9216]].concat()),
         same("damaged tar header", "Tar", damaged),
+        same("size beyond 64 bits", "Tar", huge),
         same("header before manifest", "Order", members(|members| members.swap(1, 2))),
         same("version last", "Order", members(|members| members.rotate_left(1))),
         same("no manifest", "Order", members(|members| drop(members.remove(1)))),

@@ -52,8 +52,8 @@ fn exit_codes() {
         (1, "write module-image -T m -n x -c d -d novalue"),
         (2, "write rootfs-image -n x -c d -f one -v 2"),
         (3, "write rootfs-image -n x -c d -f one -o none/x.mender"),
-        (3, "write module-image -T m -n x -c d -f one -f one"),
-        (3, "write module-image -T m -n x -c d -m one"),
+        (1, "write module-image -T m -n x -c d -f one -f one"),
+        (1, "write module-image -T m -n x -c d -m one"),
         (3, "write module-image -T m -n x -c d -f one --max-artifact-size 1KB"),
         (4, "validate none"),
         (4, "validate junk"),
@@ -263,4 +263,66 @@ fn completions_and_man_pages_are_made() {
     fs::create_dir(folder.path().join("man")).unwrap();
     ours(&folder, "man man").good();
     assert!(folder.path().join("man/rota-artifact-write-rootfs-image.1").exists());
+}
+
+/// A signature that can be none would spoil the artifact for good: nobody could verify it.
+#[test]
+fn a_command_that_gives_no_signature_changes_nothing() {
+    let folder = workshop("no-signature");
+    let before = fs::read(folder.path().join("a.mender")).unwrap();
+    for command in ["echo garbage", "head -c 100000 /dev/zero", "head -c 65 /dev/zero", "true", "exit 3"] {
+        let ran = folder.run(OURS, &["sign", "-f", "a.mender", "--sign-command", command]).fails_with(3);
+        assert!(ran.err().contains("signing failed"), "{}", ran.err());
+        assert_eq!(fs::read(folder.path().join("a.mender")).unwrap(), before, "{command}");
+    }
+}
+
+#[test]
+fn keys_that_cannot_sign_say_why() {
+    let folder = workshop("keys");
+    for (make, said) in [
+        ("genrsa -out k.pem 1024", "RSA key of 1024 bits"),
+        ("genrsa -out k.pem 4160", "--sign-command"),
+        ("genrsa -3 -out k.pem 2048", "exponent"),
+        ("genrsa -aes128 -passout pass:x -out k.pem 2048", "encrypted"),
+        ("ecparam -name secp384r1 -genkey -noout -out k.pem", "another curve than P-256"),
+        ("genpkey -algorithm ec -pkeyopt ec_paramgen_curve:secp384r1 -out k.pem", "another curve than P-256"),
+        ("ec -in p256.pem -conv_form compressed -out k.pem", "-conv_form uncompressed"),
+        ("pkey -in p256.pem -pubout -out k.pem", "found PUBLIC KEY"),
+        ("genpkey -algorithm x25519 -out k.pem", "not supported"),
+    ] {
+        folder.sh(&format!("openssl {make}")).good();
+        let ran = ours(&folder, "sign -f -k k.pem a.mender").fails_with(1);
+        assert!(ran.err().contains(said), "{make}: {}", ran.err());
+    }
+    // What the message advises helps.
+    folder.sh("openssl genrsa -out big.pem 4160").good();
+    folder.sh("openssl pkey -in big.pem -pubout -out big.pub").good();
+    let command = "openssl dgst -sha256 -sign big.pem";
+    folder.run(OURS, &["sign", "-f", "a.mender", "--sign-command", command]).good();
+    ours(&folder, "validate -k big.pub a.mender").good();
+    folder.sh("openssl ec -in p256.pem -conv_form compressed -out k.pem").good();
+    folder.sh("openssl ec -in k.pem -conv_form uncompressed -out k2.pem").good();
+    ours(&folder, "sign -f -k k2.pem a.mender").good();
+}
+
+#[test]
+fn nothing_is_written_that_no_reader_takes() {
+    let folder = workshop("unreadable");
+    folder.file("again/ArtifactInstall_Enter_00", "#!/bin/sh\n");
+    folder.file("large/ArtifactInstall_Enter_00", vec![b'x'; (1 << 20) + 1]);
+    folder.file("large.json", format!("{{\"a\":\"{}\"}}", "x".repeat(1 << 20)));
+    (0..1001).for_each(|number| drop(folder.file(&format!("many/f{number}"), "")));
+    let many: String = (0..1001).map(|number| format!(" -f many/f{number}")).collect();
+    for (facts, said) in [
+        ("-s ArtifactInstall_Enter_00 -s again", "ArtifactInstall_Enter_00 is there twice"),
+        ("-s large", "the size of scripts/ArtifactInstall_Enter_00 is 1048577, the limit is 1048576"),
+        ("-m large.json", "the size of headers/0000/meta-data"),
+        (many.as_str(), "the number of payload files is 1001"),
+        ("--augment-file one", "--augment-type"),
+    ] {
+        let ran = ours(&folder, &format!("{WRITE} {facts} -o b.mender")).fails_with(1);
+        assert!(ran.err().contains(said), "{}", ran.err());
+        assert!(!folder.path().join("b.mender").exists());
+    }
 }

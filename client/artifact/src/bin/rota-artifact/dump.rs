@@ -1,7 +1,8 @@
 //! `dump`: unpacks an artifact and says how to write it again.
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -24,11 +25,11 @@ pub fn run(arguments: &Dump, style: &Style) -> Result<(), Fail> {
     let mut dumped = Vec::new();
     if let Some(folder) = &arguments.scripts {
         for script in scripts {
-            dumped.push(("--script", dump(folder, &script.name, &script.bytes)?));
+            dumped.push(("--script", dump(folder, &script.name, &script.bytes, 0o755)?));
         }
     }
     if let Some(folder) = arguments.meta_data.as_ref().filter(|_| !payloads[0].meta_data.is_empty()) {
-        dumped.push(("--meta-data", dump(folder, "0000.meta-data", &payloads[0].meta_data)?));
+        dumped.push(("--meta-data", dump(folder, "0000.meta-data", &payloads[0].meta_data, 0o644)?));
     }
     if let Some(folder) = &arguments.files {
         dumped.extend(original.payloads[0].iter().map(|file| ("--file", folder.join(&file.name))));
@@ -46,9 +47,13 @@ pub fn run(arguments: &Dump, style: &Style) -> Result<(), Fail> {
     Ok(())
 }
 
-fn dump(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, Fail> {
+fn dump(folder: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<PathBuf, Fail> {
     let path = folder.join(name);
-    let write = || fs::create_dir_all(folder).and_then(|()| fs::write(&path, bytes));
+    let write = || {
+        fs::create_dir_all(folder)?;
+        fs::write(&path, bytes)?;
+        fs::set_permissions(&path, Permissions::from_mode(mode))
+    };
     write().during(CREATE, format_args!("cannot write {}", path.display()))?;
     Ok(path)
 }

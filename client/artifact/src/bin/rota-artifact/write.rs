@@ -6,8 +6,8 @@ use std::{
 };
 
 use rota_artifact::{
-    check_script_name, Augment, Compression, Data, Depends, Draft, Header, Input, PayloadHeader, Script,
-    Writer,
+    check_script_name, Augment, Compression, Data, Depends, Draft, Error, Header, Input, PayloadHeader,
+    Script, Writer,
 };
 
 use serde_json::json;
@@ -78,6 +78,11 @@ fn module_image(arguments: &ModuleImage, style: &Style) -> Result<(), Fail> {
     let prefix = format!("{filesystem}.{}", name.unwrap_or(&arguments.payload_type));
     add_facts(&mut payload, &prefix, vec![format!("{prefix}.*")], software, common);
 
+    let ModuleImage { augment_provides, augment_depends, augment_meta_data, augment_file, .. } = arguments;
+    let nothing = augment_provides.is_empty() && augment_depends.is_empty() && augment_file.is_empty();
+    if arguments.augment_type.is_none() && !(nothing && augment_meta_data.is_none()) {
+        return Err(Fail::new(ARGUMENTS, "an augmented artifact needs --augment-type"));
+    }
     let header = header(common, scripts(&arguments.script)?, payload);
     let data = vec![Data::Files(inputs(&arguments.file)?)];
     let augment = arguments.augment_type.as_ref().map(|augment_type| -> Result<Augment<'_>, Fail> {
@@ -211,7 +216,10 @@ fn write(draft: &Draft, common: &Common, style: &Style) -> Result<(), Fail> {
     };
     let mut output = Output::create(&common.output_path)?;
     let act = format!("cannot write {}", common.output_path.display());
-    let summary = writer.write(draft, output.writer()).during(CREATE, act)?;
+    let written = writer.write(draft, output.writer());
+    // What no artifact can have is a wrong argument; the rest is the disk's fault.
+    let code = if matches!(written, Err(Error::Io(_))) { CREATE } else { ARGUMENTS };
+    let summary = written.during(code, act)?;
     check_size(summary.bytes, common)?;
     output.finish()?;
     style.done(&common.output_path, || json!({"written": common.output_path, "bytes": summary.bytes}))
