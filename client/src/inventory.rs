@@ -12,6 +12,7 @@ use crate::identity::{add, key_values};
 use crate::net::api::short;
 use crate::sys::process::{self, Output};
 use crate::sys::{host, process::Ended};
+use crate::update::handler::known_types;
 use crate::update::journal::{Attempt, Verdict};
 use crate::update::Engine;
 
@@ -69,6 +70,8 @@ fn basics(engine: &mut Engine) -> Attributes {
     if let Some(attempt) = engine.journal.record.attempts.last() {
         set("last_attempt", &summary(attempt));
     }
+    let modules = known_types(&engine.device.paths).into_iter().map(Value::from).collect();
+    basics.insert("update_modules".into(), Value::Array(modules));
     if !faults.is_empty() {
         let faults = faults.iter().map(|fault| Value::from(short(fault, VALUE))).collect();
         basics.insert("faults".into(), Value::Array(faults));

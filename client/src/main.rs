@@ -102,7 +102,15 @@ fn told(done: Done, reboot_exit_code: bool) -> u8 {
                 return REBOOT_NEEDED;
             }
         }
-        Done::InstalledAndCommitted => println!("Installed and committed."),
+        Done::InstalledAndCommitted { reboot } => {
+            println!("Installed and committed.");
+            if reboot {
+                println!("{REBOOT}");
+            }
+            if reboot && reboot_exit_code {
+                return REBOOT_NEEDED;
+            }
+        }
         Done::Committed => println!("Committed."),
         Done::RolledBack { reboot } => {
             println!("Rolled back.");

@@ -1,7 +1,7 @@
 //! What an artifact says about itself before any payload byte: name, compatibility, scripts and payload types.
 use std::collections::BTreeMap;
 
-use crate::{json, Error};
+use crate::{json, json_write, Error};
 
 /// The key of the artifact's name in a device's provides.
 pub const ARTIFACT_NAME: &str = "artifact_name";
@@ -91,6 +91,12 @@ impl Header {
 }
 
 impl Header {
+    /// The JSON text of `header-info`, as the artifact has it or would have it in version 3.
+    pub fn info(&self) -> Result<Vec<u8>, Error> {
+        let types = self.payloads.iter().map(|payload| payload.payload_type.as_deref());
+        json_write::header_info(&self.artifact_name, self.artifact_group.as_deref(), &self.depends, types)
+    }
+
     /// Lays the header of the augmented part over this one (artifact format: augmented artifacts).
     pub(crate) fn augment(&mut self, augmented: Header) -> Result<(), Error> {
         if augmented.payloads.len() != self.payloads.len() {
@@ -107,6 +113,13 @@ impl Header {
             payload.meta_data = json::merge_meta_data(&payload.meta_data, over.meta_data)?;
         }
         Ok(())
+    }
+}
+
+impl PayloadHeader {
+    /// The JSON text of `type-info`, likewise.
+    pub fn info(&self) -> Result<Vec<u8>, Error> {
+        json_write::type_info("type-info", self)
     }
 }
 

@@ -33,7 +33,8 @@ pub fn copy(from: &Path, path: &Path, mode: u32) -> io::Result<()> {
     replace_by(path, &mut source, usize::try_from(length).map_err(|_| io::ErrorKind::InvalidInput)?, mode)
 }
 
-fn replace_by(path: &Path, content: &mut dyn Read, length: usize, mode: u32) -> io::Result<()> {
+/// Replaces (or makes) the file `path` by what `content` holds, `length` bytes, in the same way.
+pub fn replace_by(path: &Path, content: &mut dyn Read, length: usize, mode: u32) -> io::Result<()> {
     let temporary = temporary(path)?;
     make_way(path)?;
     make_way(&temporary)?;
@@ -53,6 +54,22 @@ pub fn remove(path: &Path) -> io::Result<()> {
     fault::changing(|| Change::Removed { path: path.to_owned(), old: fs::read(path).unwrap_or_default() });
     fs::remove_file(path)?;
     sync_folder(path)
+}
+
+/// Removes the folder `path` with all that is in it: durably as a whole first, then piece by piece. Absent is fine.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    let doomed = temporary(path)?;
+    if doomed.try_exists()? {
+        fault::point(Kind::Remove, &doomed)?;
+        fs::remove_dir_all(&doomed)?;
+    }
+    if !path.try_exists()? {
+        return Ok(());
+    }
+    rename(path, &doomed)?;
+    sync_folder(path)?;
+    fault::point(Kind::Remove, &doomed)?;
+    fs::remove_dir_all(&doomed)
 }
 
 /// Makes the folder `path` durably; its parent must be there. Present is fine.

@@ -1,12 +1,19 @@
 //! Named pipes without blocking, for the streams of update modules.
+#![allow(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::Mode;
+
+nix::ioctl_read_bad!(
+    /// How many bytes lie in a pipe (ioctl(2): FIONREAD).
+    fionread, nix::libc::FIONREAD, nix::libc::c_int
+);
 
 /// Makes a named pipe that only its owner may use.
 pub fn make(path: &Path) -> io::Result<()> {
@@ -40,6 +47,21 @@ impl Writer {
             }
         }
     }
+
+    /// How many bytes were written and not read yet.
+    pub fn unread(&self) -> io::Result<usize> {
+        let mut bytes = 0;
+        // SAFETY: the descriptor is open as long as `self`, and the kernel writes one int to where `bytes` is.
+        unsafe { fionread(self.pipe.as_raw_fd(), &mut bytes)? };
+        Ok(usize::try_from(bytes).unwrap_or(0))
+    }
+
+    /// Whether nobody has the reading end open any more.
+    pub fn is_left(&self) -> io::Result<bool> {
+        let mut polled = [PollFd::new(self.as_fd(), PollFlags::POLLOUT)];
+        poll(&mut polled, PollTimeout::ZERO)?;
+        Ok(polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR)))
+    }
 }
 
 impl AsFd for Writer {
@@ -69,9 +91,11 @@ mod tests {
                 some => total += some,
             }
         }
-        let mut buffer = vec![0; total];
+        let mut buffer = vec![0; total - 1];
         reader.read_exact(&mut buffer).unwrap();
+        assert_eq!((writer.unread().unwrap(), writer.is_left().unwrap()), (1, false));
         drop(reader);
+        assert_eq!((writer.unread().unwrap(), writer.is_left().unwrap()), (1, true));
         assert_eq!(writer.write_some(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{killpg, Signal};
+use nix::sys::wait::{waitid, Id, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 
 use super::fault::{self, Kind};
@@ -18,6 +19,8 @@ use super::fault::{self, Kind};
 const LINE_MAX: usize = 4096;
 /// How long output is read on after the program ended, while something it started holds the pipes.
 const AFTERGLOW: Duration = Duration::from_millis(200);
+/// How long a program that is asked to end may take before it is killed.
+const GRACE: Duration = Duration::from_secs(2);
 /// How often the end of a program is looked for.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -94,7 +97,7 @@ impl Running {
     pub fn start(command: &mut Command, limit: Duration) -> io::Result<Running> {
         fault::point(Kind::Run, Path::new(command.get_program()))?;
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
+        let mut child = spawn(command)?;
         let pipes = [Pipe::new(child.stdout.take())?, Pipe::new(child.stderr.take())?];
         let deadline = Instant::now().checked_add(limit).unwrap_or_else(far_away);
         Ok(Running { child, pipes, deadline, ended: None, nap: Duration::from_millis(1) })
@@ -126,11 +129,24 @@ impl Running {
         Ok(self.ended)
     }
 
-    /// Kills the program and everything in its process group.
+    /// Ends the program and everything in its process group: asks for it, and kills what is left a little later.
     pub fn kill(&mut self) {
-        // The group still has this number: its leader has not been waited for.
-        let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
+        // The group keeps its number until its leader has been waited for.
+        let group = Pid::from_raw(self.child.id() as i32);
+        let _ = killpg(group, Signal::SIGTERM);
+        let until = Instant::now() + GRACE;
+        while self.leader_lives() && Instant::now() < until {
+            std::thread::sleep(TICK);
+        }
+        std::thread::sleep(AFTERGLOW);
+        let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
+    }
+
+    /// Asks without taking note of its end.
+    fn leader_lives(&self) -> bool {
+        let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(Pid::from_raw(self.child.id() as i32)), how) == Ok(WaitStatus::StillAlive)
     }
 
     /// Waits for output for at most a tick; true when `also` can be written to.
@@ -184,6 +200,17 @@ impl Drop for Running {
             self.kill();
         }
     }
+}
+
+/// A program that was just written may still be open for writing, in a process that is just being started.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.raw_os_error() == Some(nix::libc::ETXTBSY) => std::thread::sleep(TICK),
+            result => return result,
+        }
+    }
+    command.spawn()
 }
 
 /// A deadline that never comes.
@@ -303,6 +330,28 @@ mod tests {
         while !gone(pid) {
             assert!(Instant::now() < until, "the grandchild lives");
             std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_program_that_is_ended_may_tidy_up_but_not_stay() {
+        let folder = crate::testing::folder();
+        let began = folder.join("began");
+        let script = |on_term: &str| {
+            format!("trap '{on_term}' TERM; touch {}; while :; do sleep 1; done", began.display())
+        };
+        for (on_term, tidied) in
+            [(format!("touch {}/tidied; exit 1", folder.display()), true), (":".into(), false)]
+        {
+            let _ = std::fs::remove_file(folder.join("tidied"));
+            let mut running = Running::start(&mut shell(&script(&on_term)), LONG).unwrap();
+            while !began.exists() {
+                assert_eq!(running.pump(TICK, None, &mut |_, _| ()).unwrap(), None);
+            }
+            std::fs::remove_file(&began).unwrap();
+            running.kill();
+            assert_eq!(folder.join("tidied").exists(), tidied);
+            assert!(running.pump(LONG, None, &mut |_, _| ()).unwrap().is_some());
         }
     }
 

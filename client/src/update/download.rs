@@ -53,10 +53,14 @@ impl Engine {
             ));
         }
         let payload_type = header.payloads[0].payload_type.clone();
+        let paths = self.device.paths.clone();
+        let by_module =
+            payload_type.as_deref().map(|name| handler::by_module(name, &self.device)).transpose()?;
         let facts = provides::apply(self.provides.facts(), &header, &header.payloads);
         Provides::fits(&facts)?;
         let update = self.update()?;
-        update.payload_type = payload_type.clone();
+        update.payload_type = payload_type;
+        update.by_module = by_module.unwrap_or(false);
         update.provides = facts;
         self.save_state(State::Download)?;
         scripts::save(&self.device.paths.data, &header.scripts).map_err(|error| {
@@ -66,7 +70,7 @@ impl Engine {
             ))
         })?;
 
-        let Some(payload_type) = payload_type else {
+        let Some(handler) = handler::of(self.update()?, &paths)? else {
             if let Some(mut payload) = reader.next_payload().map_err(wrong)? {
                 if payload.next_file().map_err(wrong)?.is_some() {
                     return Err(Halt::Failed(
@@ -77,14 +81,13 @@ impl Engine {
             reader.finish().map_err(wrong)?;
             return Ok(Outcome::Empty);
         };
-        let handler = handler::for_type(&payload_type)?;
         if self.update()?.attempt.deployment.is_none() {
             // The daemon ran them before it asked for the artifact.
             self.run_scripts(State::DownloadEnter)?;
         }
-        let Engine { device, journal, provides, .. } = self;
+        let Engine { device, journal, provides, signals, .. } = self;
         let update = journal.record.update.get_or_insert_with(Update::default);
-        let mut cx = Context { device, update };
+        let mut cx = Context { device, update, signals };
         let taken = take_payload(reader, handler.as_ref(), &mut cx, provides);
         if taken.is_err() {
             if let Err(why) = handler.discard(&mut cx) {
@@ -148,6 +151,7 @@ fn take_payload(
     cx: &mut Context<'_>,
     provides: &mut Provides,
 ) -> Act {
+    handler.begin(cx, reader.header(), provides.facts())?;
     let mut payload = reader
         .next_payload()
         .map_err(wrong)?

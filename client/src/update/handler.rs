@@ -2,12 +2,16 @@
 
 use std::io::Read;
 
-use rota_artifact::{FileSummary, Payload};
+use rota_artifact::{FileSummary, Header, Payload};
 
 use super::journal::{Reboot, Update};
+use super::module::{self, Module};
 use super::rootfs::Rootfs;
 use super::state::State;
+use crate::config::Paths;
 use crate::device::Device;
+use crate::provides::Facts;
+use crate::signals::Signals;
 
 /// Where an artifact's bytes come from.
 pub type Source<'a> = Box<dyn Read + 'a>;
@@ -18,11 +22,17 @@ pub struct Context<'a> {
     pub device: &'a mut Device,
     /// The update; the caller makes it durable.
     pub update: &'a mut Update,
+    /// Says when the client is to end: whatever takes long must look.
+    pub signals: &'a Signals,
 }
 
 /// Installs one type of payload: one function for each call of the update modules' protocol. It keeps nothing itself, since
 /// the client may be stopped and started anew between any two calls. Errors say why, in a sentence.
 pub trait Handler {
+    /// An artifact has come that is for this device, which provides `installed`.
+    fn begin(&self, _: &mut Context<'_>, _header: &Header, _installed: &Facts) -> Result<(), String> {
+        Ok(())
+    }
     /// Takes the payload to where it can be installed from. Nothing that runs may change by it.
     fn download(&self, cx: &mut Context<'_>, payload: &mut Payload<'_, Source<'_>>) -> Result<(), String>;
     /// The whole artifact was read and is as its manifest says; `files` are the payload's.
@@ -81,12 +91,46 @@ pub trait Handler {
 /// Any handler.
 pub type AnyHandler = dyn Handler;
 
-/// The handler of a payload type.
-pub fn for_type(payload_type: &str) -> Result<Box<AnyHandler>, String> {
-    match payload_type {
-        "rootfs-image" => Ok(Box::new(Rootfs)),
-        other => {
-            Err(format!("payload type \"{other}\" is not supported by this client; known is rootfs-image"))
+/// The one payload type that the client installs itself.
+const ROOTFS: &str = "rootfs-image";
+
+/// Whether an update module installs this payload type on this device, or else the client itself; an error when nobody does.
+///
+/// A module counts more than what is built in. But Mender's own rootfs-image is on every device that has Mender's client; it
+/// lets an unfinished slot boot, and arms the trial before the update is ready. So that one counts only where no slots
+/// are configured; to have it all the same, link it into rota's own folder.
+pub fn by_module(payload_type: &str, device: &Device) -> Result<bool, String> {
+    if payload_type == ROOTFS && device.layout().is_ok() {
+        return Ok(Module::is_native(payload_type, &device.paths));
+    }
+    match Module::find(payload_type, &device.paths) {
+        Ok(_) => Ok(true),
+        Err(_) if payload_type == ROOTFS => Ok(false),
+        Err(why) => {
+            let known = known_types(&device.paths).join(", ");
+            Err(format!(
+                "payload type \"{}\" is not supported: {why}; known are {known}",
+                payload_type.escape_debug()
+            ))
         }
+    }
+}
+
+/// Every payload type that this device can install, in order.
+pub fn known_types(paths: &Paths) -> Vec<String> {
+    let mut types = module::installed(paths);
+    types.insert(ROOTFS.into());
+    types.into_iter().collect()
+}
+
+/// The handler of the update that is under way; `None` when its artifact only sets provides.
+pub fn of(update: &Update, paths: &Paths) -> Result<Option<Box<AnyHandler>>, String> {
+    match update.payload_type.as_deref() {
+        None => Ok(None),
+        Some(ROOTFS) if !update.by_module => Ok(Some(Box::new(Rootfs))),
+        Some(other) => match Module::find(other, paths) {
+            Ok(module) => Ok(Some(Box::new(module))),
+            Err(why) => Err(format!("the update module of payload type \"{other}\" is gone: {why}")),
+        },
     }
 }

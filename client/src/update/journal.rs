@@ -71,6 +71,8 @@ pub struct Update {
     pub state: Option<State>,
     /// Which payload type it has; `None` for an artifact that only sets provides.
     pub payload_type: Option<String>,
+    /// Whether an update module installs it.
+    pub by_module: bool,
     /// The provides that the device has once it is committed.
     pub provides: BTreeMap<String, String>,
     /// How many states were saved.

@@ -5,6 +5,7 @@ mod download;
 pub mod handler;
 mod health;
 pub mod journal;
+mod module;
 mod recover;
 mod report;
 mod rootfs;
@@ -210,16 +211,16 @@ impl Engine {
         without: T,
         ask: impl FnOnce(&AnyHandler, &mut Context<'_>) -> Result<T, String>,
     ) -> Result<T, Halt> {
-        let Engine { device, journal, .. } = self;
+        let Engine { device, journal, signals, .. } = self;
         let update =
             journal.record.update.as_mut().ok_or_else(|| Halt::Failed("no update is in progress".into()))?;
-        match update.payload_type.clone() {
-            Some(payload_type) => {
-                let handler = handler::for_type(&payload_type)?;
-                Ok(ask(handler.as_ref(), &mut Context { device, update })?)
+        let Some(handler) = handler::of(update, &device.paths)? else { return Ok(without) };
+        ask(handler.as_ref(), &mut Context { device, update, signals }).map_err(|why| {
+            match signals.stopped() {
+                true => Halt::Stopped,
+                false => Halt::Failed(why),
             }
-            None => Ok(without),
-        }
+        })
     }
 
     /// What is wrong with this device, one sentence each.

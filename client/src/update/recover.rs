@@ -37,8 +37,12 @@ impl Engine {
         }
     }
 
-    /// Whether an update by hand is still a person's affair: its trial is to come, or runs.
+    /// Whether an update by hand is still a person's affair: its trial is to come, or runs. A module's has no trial that the
+    /// boot loader knows of.
     fn waits_to_be_tried(&mut self) -> bool {
+        if let Some(update) = self.journal.record.update.as_ref().filter(|update| update.by_module) {
+            return update.state == Some(State::ArtifactReboot);
+        }
         self.device.view().map_or(true, |view| match view.standing() {
             Standing::Trial => true,
             Standing::Armed => view.boot.attempts_left > 0,
@@ -184,12 +188,12 @@ impl Engine {
 
     /// The update in the journal goes on.
     pub(super) fn resume_update(&mut self) -> State {
-        let Engine { device, journal, .. } = self;
+        let Engine { device, journal, signals, .. } = self;
         let Some(update) = journal.record.update.as_mut() else { return State::Init };
         let state = update.state.unwrap_or(State::Unknown);
-        let handler = update.payload_type.as_deref().map(handler::for_type);
+        let handler = handler::of(update, &device.paths);
         let (next, failure) = match handler {
-            Some(Ok(handler)) => handler.recover(&mut Context { device, update }, state),
+            Ok(Some(handler)) => handler.recover(&mut Context { device, update, signals }, state),
             _ => {
                 let (next, failed) = state.recovered();
                 (next, failed.then(|| format!("the client was stopped in {}", state.words())))

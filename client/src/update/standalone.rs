@@ -22,7 +22,10 @@ pub enum Done {
         reboot: bool,
     },
     /// An artifact is installed for good: it cannot be rolled back, or only sets provides.
-    InstalledAndCommitted,
+    InstalledAndCommitted {
+        /// Whether the machine has to be restarted.
+        reboot: bool,
+    },
     /// The installed artifact is committed.
     Committed,
     /// The update was undone.
@@ -79,18 +82,18 @@ impl Engine {
         };
         match self.drive(next)? {
             State::CheckReboot => self.installed(),
-            _ => self.verdict(Done::InstalledAndCommitted),
+            _ => self.verdict(Done::InstalledAndCommitted { reboot: false }),
         }
     }
 
     /// The artifact is installed: without a way back it is committed at once.
     fn installed(&mut self) -> Result<Done, String> {
-        if !self.with_handler(false, Handler::supports_rollback).map_err(why_halted)? {
-            self.drive(State::ArtifactCommitEnter)?;
-            return self.verdict(Done::InstalledAndCommitted);
-        }
         match self.arm_by_hand() {
-            Ok(reboot) => Ok(Done::Installed { reboot }),
+            Ok((reboot, true)) => Ok(Done::Installed { reboot }),
+            Ok((reboot, false)) => {
+                self.drive(State::ArtifactCommitEnter)?;
+                self.verdict(Done::InstalledAndCommitted { reboot })
+            }
             Err(Halt::Failed(why)) => {
                 self.failed(State::ArtifactReboot, &why);
                 self.drive(State::CheckRollback)?;
@@ -100,14 +103,18 @@ impl Engine {
         }
     }
 
-    fn arm_by_hand(&mut self) -> Result<bool, Halt> {
+    /// Whether it needs a restart, and whether it waits for a person.
+    fn arm_by_hand(&mut self) -> Result<(bool, bool), Halt> {
+        let waits = self.with_handler(false, Handler::supports_rollback)?;
         let reboot = self.with_handler(Reboot::No, Handler::needs_reboot)?;
         self.update()?.reboot = reboot;
-        self.save_state(State::ArtifactReboot)?;
-        if reboot == Reboot::Automatic {
-            self.arm()?;
+        if waits {
+            self.save_state(State::ArtifactReboot)?;
+            if reboot == Reboot::Automatic {
+                self.arm()?;
+            }
         }
-        Ok(reboot != Reboot::No)
+        Ok((reboot != Reboot::No, waits))
     }
 
     /// Commits what `install` left.

@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod http;
 pub mod machine;
+pub mod module;
 pub mod server;
 
 use std::path::{Path, PathBuf};

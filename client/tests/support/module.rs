@@ -1,0 +1,104 @@
+//! A payload type `spy` whose module notes its calls and does at each what the test wants, and artifacts of it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Cursor, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rota_artifact::{Compression, Data, Depends, Draft, Header, Input, PayloadHeader, Writer};
+
+use super::artifact::DEVICE_TYPE;
+
+/// Reads all files as the protocol has it, into `tmp/`.
+pub const STREAMING: &str = r#"
+while next=$(cat stream-next); [ -n "$next" ]; do
+    file=${next%% *}
+    echo "$next" >>tmp/asked
+    cat "$file" >"tmp/${file#streams/}"
+done
+"#;
+
+/// The module, and what it noted.
+pub struct Spy {
+    folder: PathBuf,
+}
+
+impl Spy {
+    /// Puts the module `name` into the folder `modules/v3` below `lib`.
+    pub fn install(lib: &Path, name: &str) -> Spy {
+        let folder = lib.join("spy");
+        let spy = Spy { folder };
+        fs::create_dir_all(spy.folder.join("on")).unwrap();
+        let here = spy.folder.display();
+        program(
+            &lib.join("modules/v3").join(name),
+            &format!(
+                "#!/bin/sh\necho \"$1\" >>{here}/calls\n[ ! -e {here}/on/$1 ] || . {here}/on/$1\nexit 0\n"
+            ),
+        );
+        spy
+    }
+
+    /// What it does at this call, in lines of shell that are read with `.`; without any it exits with 0.
+    pub fn on(&self, call: &str, lines: &str) -> &Spy {
+        fs::write(self.folder.join("on").join(call), format!("{lines}\n")).unwrap();
+        self
+    }
+
+    /// The calls since the last time.
+    pub fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.folder.join("calls")).unwrap_or_default();
+        let _ = fs::remove_file(self.folder.join("calls"));
+        calls.lines().map(str::to_owned).collect()
+    }
+
+    /// A file of the test, for what the module does.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+}
+
+/// Writes a program.
+pub fn program(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// An artifact with these payload files.
+pub fn artifact(name: &str, payload_type: &str, files: &[(&str, &'static [u8])]) -> Vec<u8> {
+    let payload = PayloadHeader {
+        payload_type: Some(payload_type.to_owned()),
+        provides: BTreeMap::from([(format!("rootfs-image.{payload_type}.version"), name.to_owned())]),
+        clears: Some(vec![format!("rootfs-image.{payload_type}.*")]),
+        meta_data: br#"{"number":1,"text":"two"}"#.to_vec(),
+        ..PayloadHeader::default()
+    };
+    let header = Header {
+        version: 3,
+        artifact_name: name.to_owned(),
+        artifact_group: Some("beta".into()),
+        depends: Depends { device_types: vec![DEVICE_TYPE.to_owned()], ..Depends::default() },
+        scripts: Vec::new(),
+        payloads: vec![payload],
+        augmented: false,
+    };
+    let input = |(name, content): &(&str, &'static [u8])| {
+        let content = *content;
+        let open = Box::new(move || -> io::Result<Box<dyn Read>> { Ok(Box::new(content)) });
+        Input { name: (*name).to_owned(), size: content.len() as u64, mode: 0o644, modified: 0, open }
+    };
+    let data = vec![Data::Files(files.iter().map(input).collect())];
+    let draft = Draft { header, data, checksum_key: None, augment: None };
+    let writer = Writer {
+        compression: Compression::None,
+        encoder: &|compression, out| compression.encoder(out),
+        spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
+        signer: None,
+        modified: 0,
+    };
+    let mut bytes = Vec::new();
+    writer.write(&draft, &mut bytes).unwrap();
+    bytes
+}
