@@ -3,7 +3,7 @@ mod common;
 
 use std::{
     fs::{self, File},
-    os::unix::fs::FileExt,
+    os::unix::fs::{symlink, FileExt},
 };
 
 use common::{Folder, Ran};
@@ -148,6 +148,23 @@ fn configuration_of_an_artifact() {
 }
 
 #[test]
+fn changes_are_told_as_json() {
+    let folder = workshop("json");
+    for line in [
+        "cp host root.ext4:/x",
+        "rm root.ext4:/x",
+        "install -d root.ext4:/x",
+        "modify -u https://x root.ext4",
+    ] {
+        assert_eq!(ours(&folder, &format!("--json {line}")).good().out(), "{\"changed\":\"root.ext4\"}\n");
+    }
+    let out = ours(&folder, "--json cp root.ext4:/usr/bin/tool out").good().out();
+    assert_eq!(out, "{\"written\":\"out\"}\n");
+    let error = ours(&folder, "--json cat root.ext4:/none").fails_with(1).err();
+    assert_eq!(error, "{\"code\":1,\"error\":\"/none: no such file\"}\n");
+}
+
+#[test]
 fn disks_with_partitions() {
     for label in ["dos", "gpt"] {
         let folder = workshop(&format!("disk-{label}"));
@@ -194,4 +211,70 @@ fn what_cannot_be_changed() {
     ours(&folder, "cat text:/etc/x").fails_with(4);
     folder.sh("mender-artifact write rootfs-image -v 2 -f root.ext4 -n old -t devA -o 2.mender").good();
     assert!(ours(&folder, "modify 2.mender -n new").fails_with(6).err().contains("version 2"));
+}
+
+/// The file systems of today have /lib as a link to usr/lib; and what is replaced keeps its owner.
+#[test]
+fn links_are_followed() {
+    let folder = workshop("links");
+    let link = |target: &str, name: &str| symlink(target, folder.path().join("root").join(name)).unwrap();
+    fs::create_dir_all(folder.path().join("root/usr/lib")).unwrap();
+    link("usr/lib", "lib");
+    link("../../usr/bin/tool", "etc/rota/tool");
+    link("/usr/lib/none", "etc/dangling");
+    link(&"../".repeat(40), "etc/long");
+    link("loop", "etc/loop");
+    folder.sh("mkfs.ext4 -q -F -d root root.ext4").good();
+    folder.run("debugfs", &["-w", "-R", "sif /usr/bin/tool uid 1234", "root.ext4"]).good();
+    folder.run("debugfs", &["-w", "-R", "sif /usr/bin/tool gid 70000", "root.ext4"]).good();
+    folder.run("debugfs", &["-w", "-R", "sif /usr/bin/tool mode 0100750", "root.ext4"]).good();
+    ours(&folder, "write rootfs-image -f root.ext4 -n old -c devA -o a.mender").good();
+
+    assert_eq!(ours(&folder, "cat a.mender:/etc/rota/tool").good().out(), "tool\n");
+    assert_eq!(ours(&folder, "cat a.mender:/etc/long/../usr/../etc/rota/tool").good().out(), "tool\n");
+    assert!(ours(&folder, "cat a.mender:/etc/loop").fails_with(1).err().contains("symbolic links"));
+    assert!(ours(&folder, "cat a.mender:/etc/dangling").fails_with(1).err().contains("no such file"));
+    ours(&folder, "cp host a.mender:/lib/new").good();
+    ours(&folder, "install -d a.mender:/lib/deep/er").good();
+    ours(&folder, "cp host a.mender:/etc/rota/tool").good();
+    ours(&folder, "cp host a.mender:/etc/dangling").good();
+    ours(&folder, "rm a.mender:/etc/rota/tool").good();
+    ours(&folder, "dump --files out a.mender").good();
+    let stat =
+        |path: &str| folder.run("debugfs", &["-R", &format!("stat {path}"), "out/root.ext4"]).good().out();
+    for (path, said) in [
+        ("/usr/lib/new", "Type: regular"),
+        ("/usr/lib/deep/er", "Type: directory"),
+        ("/usr/lib/none", "Type: regular"),
+        ("/lib", "Type: symlink"),
+        ("/usr/bin/tool", "Mode:  0750"),
+        ("/usr/bin/tool", "User:  1234   Group: 70000"),
+    ] {
+        assert!(stat(path).contains(said), "{path}: {}", stat(path));
+    }
+    assert!(!stat("/etc/rota/tool").contains("Type:"), "rm removes the link");
+    folder.sh("e2fsck -fn out/root.ext4").good();
+}
+
+/// Looking into an artifact needs no writable folder beside it, and messages do not speak of temporary files.
+#[test]
+fn what_only_reads_leaves_the_folder_alone() {
+    let folder = artifact("reading", "");
+    for line in ["cat a.mender:/usr/bin/tool", "cp a.mender:/usr/bin/tool -"] {
+        let run = |tmp: &str| {
+            folder.sh(&format!("env TMPDIR={tmp} {} {line}", env!("CARGO_BIN_EXE_rota-artifact")))
+        };
+        assert_eq!(run(".").good().out(), "tool\n");
+        let error = run("none").fails_with(3).err();
+        assert!(
+            error.ends_with("a temporary folder in none: No such file or directory (os error 2)\n"),
+            "{error}"
+        );
+    }
+    folder.file("junk", "junk");
+    ours(&folder, "write module-image -T x -f junk -n a -c d -o b.mender").good();
+    for name in ["b.mender", "junk"] {
+        let ran = ours(&folder, &format!("cat {name}:/x")).fails_with(4);
+        assert_eq!(ran.err(), format!("rota-artifact: {name}: found no ext or FAT file system for /x\n"));
+    }
 }

@@ -46,6 +46,9 @@ fn what_is_no_plain_file_is_written_and_not_replaced() {
     let ran = folder.sh(&format!("{OURS} {WRITE} -o /dev/full")).fails_with(3);
     assert!(ran.err().contains("No space left"), "{}", ran.err());
     folder.sh(&format!("{OURS} {WRITE} -o {}", folder.path().display())).fails_with(3);
+    let ran = folder.sh(&format!("{OURS} {WRITE} -o none/x.mender")).fails_with(3);
+    let said = "rota-artifact: cannot create none/x.mender: No such file or directory (os error 2)\n";
+    assert_eq!(ran.err(), said, "names what the user knows");
     folder.sh(&format!("{OURS} gen single-file -d /etc one -n a -t d -o /dev/null")).good();
 }
 

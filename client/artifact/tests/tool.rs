@@ -282,7 +282,6 @@ fn keys_that_cannot_sign_say_why() {
     let folder = workshop("keys");
     for (make, said) in [
         ("genrsa -out k.pem 1024", "RSA key of 1024 bits"),
-        ("genrsa -out k.pem 4160", "--sign-command"),
         ("genrsa -3 -out k.pem 2048", "exponent"),
         ("genrsa -aes128 -passout pass:x -out k.pem 2048", "encrypted"),
         ("ecparam -name secp384r1 -genkey -noout -out k.pem", "another curve than P-256"),
@@ -295,8 +294,10 @@ fn keys_that_cannot_sign_say_why() {
         let ran = ours(&folder, "sign -f -k k.pem a.mender").fails_with(1);
         assert!(ran.err().contains(said), "{make}: {}", ran.err());
     }
+    folder.sh("openssl genrsa -out big.pem 4104").good();
+    let ran = ours(&folder, "sign -f -k big.pem a.mender").fails_with(1);
+    assert!(ran.err().contains("4104 bits") && ran.err().contains("--sign-command"), "{}", ran.err());
     // What the message advises helps.
-    folder.sh("openssl genrsa -out big.pem 4160").good();
     folder.sh("openssl pkey -in big.pem -pubout -out big.pub").good();
     let command = "openssl dgst -sha256 -sign big.pem";
     folder.run(OURS, &["sign", "-f", "a.mender", "--sign-command", command]).good();
@@ -325,4 +326,53 @@ fn nothing_is_written_that_no_reader_takes() {
         assert!(ran.err().contains(said), "{}", ran.err());
         assert!(!folder.path().join("b.mender").exists());
     }
+}
+
+#[test]
+fn a_flag_that_is_given_twice_has_its_last_value() {
+    let folder = workshop("twice");
+    ours(&folder, &format!("{WRITE} -n rel-2 --compression gzip --compression none -o b.mender")).good();
+    let read = json_of(ours(&folder, "--json read b.mender"));
+    assert_eq!(read["artifact_name"], "rel-2");
+    // A list stays a list.
+    ours(&folder, &format!("{WRITE} -c devB -o b.mender")).good();
+    let read = json_of(ours(&folder, "--json read b.mender"));
+    assert_eq!(read["compatible_types"], json!(["devA", "devB"]));
+}
+
+/// By the other name, the exit codes are those of the other program, as it has them and not as it documents them.
+#[test]
+fn exit_codes_of_mender_artifact() {
+    let folder = workshop("mender-codes");
+    folder.file("junk", "junk");
+    symlink(OURS, folder.path().join("mender-artifact")).unwrap();
+    let link = folder.path().join("mender-artifact");
+    for line in [
+        "",
+        "-v",
+        "write",
+        "read none",
+        "read junk",
+        "validate none",
+        "validate junk",
+        "validate a.mender",
+        "validate -k rsa2048.pub a.mender",
+        "read -k rsa2048.pub a.mender",
+        "dump none",
+        "dump junk",
+        "sign -k rsa2048.pem none",
+        "sign -k rsa2048.pem a.mender",
+        "modify -n x none",
+        "cat none:/x",
+        "write module-image -T x -t d -n a -o none/x.mender",
+        "write module-image -T x -t d -n a -f none -o x.mender",
+        "write module-image -T x -t d -n a -f one -f one -o x.mender",
+        "--compression none write module-image -T x -t d -n a -n b -f one -o x.mender",
+    ] {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let (theirs, ours) = (folder.run("mender-artifact", &words), folder.run(&link, &words));
+        assert_eq!(ours.code(), theirs.code(), "{line}\n{}\n{}", theirs.err(), ours.err());
+    }
+    let version = folder.run(&link, &["--version"]).good().out();
+    assert!(version.starts_with("mender-artifact version 3.9.0"), "{version}");
 }

@@ -1,5 +1,5 @@
 //! The command line.
-use std::{ffi::OsString, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -10,7 +10,7 @@ use crate::{
 
 /// Makes, reads, signs and changes .mender artifacts.
 #[derive(Parser)]
-#[command(name = "rota-artifact", version, arg_required_else_help = true, infer_long_args = false)]
+#[command(name = "rota-artifact", version, arg_required_else_help = true, args_override_self = true)]
 pub struct Cli {
     /// Print JSON instead of text.
     #[arg(long, global = true)]
@@ -399,13 +399,4 @@ fn size(text: &str) -> Result<u64, String> {
     number
         .and_then(|number| number.checked_mul(factor))
         .ok_or_else(|| "expected a number and a unit".to_owned())
-}
-
-/// `mender-artifact` takes long options with one dash, too.
-pub fn double_dash(argument: &mut OsString) {
-    let text = argument.to_string_lossy();
-    let long = |rest: &str| rest.len() > 1 && !rest.starts_with('-') && rest.chars().nth(1) != Some('=');
-    if text.strip_prefix('-').is_some_and(long) {
-        *argument = format!("-{text}").into();
-    }
 }

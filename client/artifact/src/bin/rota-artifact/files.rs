@@ -11,7 +11,7 @@ use rota_artifact::Input;
 use tempfile::TempDir;
 
 use crate::{
-    fail::{During, Fail, ARGUMENTS, CREATE, INVALID},
+    fail::{During, Fail, ARGUMENTS, CREATE, OPEN},
     progress::Progress,
     signals::Temporary,
 };
@@ -50,8 +50,8 @@ pub fn open_artifact<'a>(path: &Path, progress: &'a Progress) -> Result<impl Rea
         Box::new(io::stdin())
     } else {
         let act = format!("cannot open the artifact {}", path.display());
-        let file = File::open(path).during(INVALID, &act)?;
-        progress.expect(file.metadata().during(INVALID, act)?.len());
+        let file = File::open(path).during(OPEN, &act)?;
+        progress.expect(file.metadata().during(OPEN, act)?.len());
         Box::new(file)
     };
     Ok(progress.watch(source))
@@ -134,9 +134,8 @@ impl TemporaryFolder {
 
 /// The error without the random name of a temporary file, which tells nobody anything.
 pub fn plain(error: io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.source()).and_then(|inner| inner.downcast_ref());
-    match inner.and_then(io::Error::raw_os_error) {
-        Some(code) => io::Error::from_raw_os_error(code),
+    match error.to_string().split_once(" at path ") {
+        Some((reason, _)) => io::Error::new(error.kind(), reason),
         None => error,
     }
 }

@@ -198,7 +198,7 @@ fn write(payload_type: &str, content: &Content, common: &Common, style: &Style) 
     content.meta_data.iter().for_each(|file| add("--meta-data", file));
     line.extend(common.rest.iter().cloned());
     let cli = Cli::try_parse_from(line).map_err(|error| Fail::new(ARGUMENTS, error))?;
-    crate::run(cli.command, style)
+    crate::run(&cli.command, style)
 }
 
 fn single_file(dest_dir: &str, file: &Path, folder: &TemporaryFolder) -> Result<Content, Fail> {

@@ -9,6 +9,7 @@ mod gen;
 mod gzip;
 mod image;
 mod keys;
+mod mender;
 mod modify;
 mod original;
 mod output;
@@ -24,55 +25,69 @@ use std::{ffi::OsString, fs, path::Path, process::ExitCode};
 
 use clap::{error::ErrorKind, CommandFactory, Parser};
 
+use serde_json::json;
+
 use cli::{Cli, Command};
 use fail::{During, Fail, CREATE};
 use read::Style;
 
 const NAME: &str = "rota-artifact";
-const MENDER_NAME: &str = "mender-artifact";
 
 fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let name = arguments.first().and_then(|path| Path::new(path).file_name());
-    let as_mender = name.is_some_and(|name| name == MENDER_NAME);
+    let as_mender = name.is_some_and(|name| name == mender::NAME);
     if as_mender {
-        arguments.iter_mut().skip(1).for_each(cli::double_dash);
+        arguments = mender::arguments(arguments);
     }
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return ExitCode::from(if asked { 0 } else { fail::ARGUMENTS });
-        }
+        Err(error) if as_mender && error.kind() == ErrorKind::DisplayVersion => return mender::version(),
+        Err(error) => return refuse(&error, as_mender),
     };
     signals::watch();
     let style = Style { json: cli.json, as_mender };
-    match files::check_epoch().and_then(|()| run(cli.command, &style)) {
+    match files::check_epoch().and_then(|()| run(&cli.command, &style)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Fail { code, message }) => {
-            output::warn(format_args!("{}: {message}", if as_mender { MENDER_NAME } else { NAME }));
+            let code = if as_mender { mender::exit(&cli.command, code) } else { code.exit() };
+            match cli.json {
+                true => output::warn(json!({"error": message, "code": code})),
+                false => {
+                    output::warn(format_args!("{}: {message}", if as_mender { mender::NAME } else { NAME }))
+                }
+            }
             ExitCode::from(code)
         }
     }
 }
 
-fn run(command: Command, style: &Style) -> Result<(), Fail> {
+/// Ends for a command line that is none: with help that was asked for, or with what is wrong.
+fn refuse(error: &clap::Error, as_mender: bool) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if as_mender => 0,
+        _ => fail::ARGUMENTS.exit(),
+    })
+}
+
+fn run(command: &Command, style: &Style) -> Result<(), Fail> {
     match command {
-        Command::Write(what) => write::run(&what, style),
-        Command::Read(arguments) => read::read(&arguments, style),
-        Command::Validate(arguments) => read::validate(&arguments, style),
-        Command::Sign(arguments) => sign::run(&arguments, style),
-        Command::Modify(arguments) => modify::run(&arguments, style),
-        Command::Cp(arguments) => image::cp(&arguments, style),
-        Command::Cat(arguments) => image::cat(&arguments),
-        Command::Install(arguments) => image::install(&arguments, style),
-        Command::Rm(arguments) => image::rm(&arguments, style),
-        Command::Dump(arguments) => dump::run(&arguments, style),
-        Command::Gen(what) => gen::run(&what, style),
+        Command::Write(what) => write::run(what, style),
+        Command::Read(arguments) => read::read(arguments, style),
+        Command::Validate(arguments) => read::validate(arguments, style),
+        Command::Sign(arguments) => sign::run(arguments, style),
+        Command::Modify(arguments) => modify::run(arguments, style),
+        Command::Cp(arguments) => image::cp(arguments, style),
+        Command::Cat(arguments) => image::cat(arguments),
+        Command::Install(arguments) => image::install(arguments, style),
+        Command::Rm(arguments) => image::rm(arguments, style),
+        Command::Dump(arguments) => dump::run(arguments, style),
+        Command::Gen(what) => gen::run(what, style),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
+            clap_complete::generate(*shell, &mut Cli::command(), NAME, &mut script);
             output::print_bytes(&script)
         }
         Command::Man { folder } => man(folder.as_deref()),

@@ -23,7 +23,9 @@ pub fn run(arguments: &Modify, style: &Style) -> Result<(), Fail> {
                 format_args!("{}: only an artifact has such facts", path.display()),
             ));
         }
-        return configure(&Image::Disk(path.clone()), arguments);
+        let image = Image::Disk(path.clone());
+        configure(&image, arguments)?;
+        return image.finish(&arguments.rewrite, style);
     }
     let reader = Reader::new(File::open(path).during(INVALID, open())?, &Limits::default());
     let reader = reader.during(INVALID, path.display())?;

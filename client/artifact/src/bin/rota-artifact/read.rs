@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 
 use crate::{
     cli::Read,
-    fail::{During, Fail, ARGUMENTS, INVALID},
+    fail::{Code, During, Fail, ARGUMENTS, INVALID},
     files, keys,
     output::print,
     progress::Progress,
@@ -47,7 +47,7 @@ struct Facts {
     verdict: Verdict,
 }
 
-fn facts(arguments: &Read, code: u8) -> Result<Facts, Fail> {
+fn facts(arguments: &Read, code: Code) -> Result<Facts, Fail> {
     let keys = keys::verify_keys(&arguments.keys)?;
     let act = arguments.artifact.display();
     let progress = Progress::new("Reading", arguments.no_progress);

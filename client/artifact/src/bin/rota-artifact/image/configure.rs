@@ -90,6 +90,12 @@ impl Changes<'_> {
         let parsed: Result<DocumentMut, _> = text.parse();
         let mut document =
             parsed.map_err(|error| Fail::new(INVALID, format_args!("{ROTA_TOML}: {error}")))?;
+        let server = self.server_uri.is_some() || self.tenant_token.is_some() || self.server_cert.is_some();
+        for (table, wanted) in [("server", server), ("artifact", self.verification_key.is_some())] {
+            if wanted && !document.contains_key(table) {
+                document[table] = toml_edit::table();
+            }
+        }
         if let Some(uri) = self.server_uri {
             document["server"]["url"] = value(uri);
             document["server"].as_table_like_mut().map(|server| server.remove("urls"));

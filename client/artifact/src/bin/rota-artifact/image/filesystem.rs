@@ -25,9 +25,20 @@ enum Kind {
 /// What a path of the file system is.
 pub struct Found {
     pub folder: bool,
-    /// Permission bits; only ext has them.
-    pub mode: Option<u32>,
+    /// Only ext has what follows.
+    ext: Option<Attributes>,
 }
+
+/// Permission bits and owner.
+struct Attributes {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    link: bool,
+}
+
+/// As many links as Linux follows.
+const LINKS_MAX: usize = 40;
 
 impl FileSystem {
     /// The file system at `offset`; `None` when there is none that can be changed.
@@ -47,8 +58,13 @@ impl FileSystem {
         Ok(Some(Self { image: image.to_owned(), offset, kind }))
     }
 
-    /// What is at `path`?
+    /// What is at `path`? Links are followed.
     pub fn find(&self, path: &str) -> Result<Option<Found>, Fail> {
+        self.stat(&self.follow(path)?)
+    }
+
+    /// The same for a path that is taken as it is.
+    fn stat(&self, path: &str) -> Result<Option<Found>, Fail> {
         if self.kind == Kind::Fat {
             let listed = self.mtools("mdir", &["-b", "-f"], &[path], Stdio::piped())?;
             if !listed.status.success() {
@@ -56,19 +72,71 @@ impl FileSystem {
             }
             // Of a file mdir lists just the file.
             let folder = String::from_utf8_lossy(&listed.stdout).trim_end() != format!("::{path}");
-            return Ok(Some(Found { folder, mode: None }));
+            return Ok(Some(Found { folder, ext: None }));
         }
         let output = self.debugfs(false, &format!("stat {}", quote(path)?), Stdio::piped())?;
         let text = String::from_utf8_lossy(&output.stdout);
         let field = |name: &str| text.split_once(name).and_then(|(_, rest)| rest.split_whitespace().next());
         let Some(kind) = field("Type:") else { return Ok(None) };
-        let mode = field("Mode:").and_then(|mode| u32::from_str_radix(mode, 8).ok());
-        Ok(Some(Found { folder: kind == "directory", mode }))
+        let number = |name: &str, base: u32| {
+            let number = field(name).and_then(|text| u32::from_str_radix(text, base).ok());
+            number.ok_or_else(|| self.fail(path, &format!("debugfs does not say its {name}")))
+        };
+        let (mode, uid, gid) = (number("Mode:", 8)?, number("User:", 10)?, number("Group:", 10)?);
+        let ext = Some(Attributes { mode, uid, gid, link: kind == "symlink" });
+        Ok(Some(Found { folder: kind == "directory", ext }))
+    }
+
+    /// The path with its links followed, as the device would: /lib may be usr/lib.
+    fn follow(&self, path: &str) -> Result<String, Fail> {
+        if self.kind == Kind::Fat {
+            return Ok(path.to_owned());
+        }
+        let parts = |path: &str| path.split('/').rev().map(str::to_owned).collect::<Vec<_>>();
+        let (mut todo, mut done, mut links) = (parts(path), String::new(), 0);
+        while let Some(part) = todo.pop() {
+            match part.as_str() {
+                "" | "." => continue,
+                ".." => done.truncate(done.rfind('/').unwrap_or_default()),
+                _ => {
+                    let next = format!("{done}/{part}");
+                    let Some(target) = self.link(&next)? else {
+                        done = next;
+                        continue;
+                    };
+                    links += 1;
+                    if links > LINKS_MAX {
+                        return Err(self.fail(path, "too many symbolic links"));
+                    }
+                    if target.starts_with('/') {
+                        done.clear();
+                    }
+                    todo.extend(parts(&target));
+                }
+            }
+        }
+        Ok(if done.is_empty() { "/".to_owned() } else { done })
+    }
+
+    /// Where the symbolic link `path` points to; `None` when it is none.
+    fn link(&self, path: &str) -> Result<Option<String>, Fail> {
+        if !self.stat(path)?.and_then(|found| found.ext).is_some_and(|ext| ext.link) {
+            return Ok(None);
+        }
+        let output = self.debugfs(false, &format!("stat {}", quote(path)?), Stdio::piped())?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let short = text.lines().find_map(|line| line.strip_prefix("Fast link dest: \""));
+        if let Some(target) = short.and_then(|target| target.strip_suffix('"')) {
+            return Ok(Some(target.to_owned()));
+        }
+        let output = self.debugfs(false, &format!("cat {}", quote(path)?), Stdio::piped())?;
+        Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
     }
 
     /// Writes the content of a file to `out`.
     pub fn read(&self, path: &str, out: Stdio) -> Result<(), Fail> {
-        match self.find(path)? {
+        let path = &self.follow(path)?;
+        match self.stat(path)? {
             None => return Err(self.fail(path, "no such file")),
             Some(Found { folder: true, .. }) => return Err(self.fail(path, "it is a folder")),
             Some(_) => (),
@@ -81,32 +149,40 @@ impl FileSystem {
 
     /// Puts a file of the host at `path`, in place of what is there. Without `mode` a file keeps the mode it has.
     pub fn write(&self, host: &Path, path: &str, mode: u32, keep_mode: bool) -> Result<(), Fail> {
-        let found = self.find(path)?;
+        let path = &self.follow(path)?;
+        let found = self.stat(path)?;
         if found.as_ref().is_some_and(|found| found.folder) {
             return Err(self.fail(path, "it is a folder"));
         }
         let (folder, _) = path.rsplit_once('/').unwrap_or_default();
-        if !folder.is_empty() && !self.find(folder)?.is_some_and(|found| found.folder) {
+        if !folder.is_empty() && !self.stat(folder)?.is_some_and(|found| found.folder) {
             return Err(self.fail(folder, "no such folder"));
         }
         if self.kind == Kind::Fat {
             let host = host.display().to_string();
             return self.mtools_or_fail("mcopy", &["-o", &host], &[path], Stdio::null());
         }
-        let mode = found.as_ref().and_then(|found| found.mode).filter(|_| keep_mode).unwrap_or(mode);
-        if found.is_some() {
+        let there = found.and_then(|found| found.ext);
+        if there.is_some() {
             self.debugfs_or_fail(true, path, &format!("rm {}", quote(path)?), Stdio::null())?;
         }
         let host = quote(&host.display().to_string())?;
         self.debugfs_or_fail(true, path, &format!("write {host} {}", quote(path)?), Stdio::null())?;
-        self.set_mode(path, 0o100_000 | mode)
+        let kept = there.as_ref().filter(|_| keep_mode).map(|there| there.mode);
+        self.set(path, "mode", &format!("0{:o}", 0o100_000 | kept.unwrap_or(mode)))?;
+        if let Some(Attributes { uid, gid, .. }) = there {
+            self.set(path, "uid", &uid.to_string())?;
+            self.set(path, "gid", &gid.to_string())?;
+        }
+        Ok(())
     }
 
     /// Makes a folder, and those that it is in.
     pub fn make_folder(&self, path: &str, mode: u32) -> Result<(), Fail> {
+        let path = self.follow(path)?;
         let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]).filter(|end| *end > 0);
         for folder in ends.map(|end| &path[..end]) {
-            match self.find(folder)? {
+            match self.stat(folder)? {
                 Some(found) if found.folder => continue,
                 Some(_) => return Err(self.fail(folder, "it is a file")),
                 None if self.kind == Kind::Fat => {
@@ -118,14 +194,16 @@ impl FileSystem {
             }
         }
         if self.kind == Kind::Ext {
-            self.set_mode(path, 0o040_000 | mode)?;
+            self.set(&path, "mode", &format!("0{:o}", 0o040_000 | mode))?;
         }
         Ok(())
     }
 
-    /// Removes a file; a folder and what is in it only when `recursive`.
+    /// Removes a file, or a link and not what it points to; a folder and what is in it only when `recursive`.
     pub fn remove(&self, path: &str, recursive: bool) -> Result<(), Fail> {
-        let found = self.find(path)?.ok_or_else(|| self.fail(path, "no such file"))?;
+        let (folder, name) = path.rsplit_once('/').unwrap_or_default();
+        let path = &format!("{}/{name}", self.follow(folder)?.trim_end_matches('/'));
+        let found = self.stat(path)?.ok_or_else(|| self.fail(path, "no such file"))?;
         if found.folder && !recursive {
             return Err(self.fail(path, "it is a folder; use -r to remove it with what is in it"));
         }
@@ -152,8 +230,9 @@ impl FileSystem {
         Ok(names.filter(|name| !["", ".", ".."].contains(name)).map(str::to_owned).collect())
     }
 
-    fn set_mode(&self, path: &str, mode: u32) -> Result<(), Fail> {
-        self.debugfs_or_fail(true, path, &format!("sif {} mode 0{mode:o}", quote(path)?), Stdio::null())
+    /// Sets a field of an inode.
+    fn set(&self, path: &str, field: &str, value: &str) -> Result<(), Fail> {
+        self.debugfs_or_fail(true, path, &format!("sif {} {field} {value}", quote(path)?), Stdio::null())
     }
 
     fn debugfs(&self, write: bool, request: &str, out: Stdio) -> Result<Output, Fail> {

@@ -12,6 +12,8 @@ use std::{
     process::Stdio,
 };
 
+use serde_json::json;
+
 pub use configure::configure;
 pub use filesystem::FileSystem;
 
@@ -68,16 +70,27 @@ impl Image {
             found.extend(FileSystem::detect(&image, offset).during(INVALID, image.display())?);
         }
         if found.is_empty() {
-            let message = format!("{}: found no ext or FAT file system for {path}", image.display());
-            return Err(Fail::new(INVALID, message));
+            let image = self.path().display();
+            return Err(Fail::new(
+                INVALID,
+                format_args!("{image}: found no ext or FAT file system for {path}"),
+            ));
         }
         Ok((found, inner))
+    }
+
+    /// The artifact's or the disk image's name.
+    fn path(&self) -> &Path {
+        match self {
+            Self::Artifact { original, .. } => &original.path,
+            Self::Disk(path) => path,
+        }
     }
 
     /// Writes an artifact again; a disk has been changed already.
     pub fn finish(self, arguments: &Rewrite, style: &Style) -> Result<(), Fail> {
         match self {
-            Self::Disk(_) => Ok(()),
+            Self::Disk(path) => style.done(&path, || json!({"changed": path})),
             Self::Artifact { original, folder } => {
                 original.check_writable()?;
                 let header = original.header.clone();
@@ -138,7 +151,8 @@ pub fn cp(arguments: &Cp, style: &Style) -> Result<(), Fail> {
             }
             let target = Output::create(Path::new(destination))?;
             file_systems[0].read(inner, target.stdio()?)?;
-            target.finish()
+            target.finish()?;
+            style.done(Path::new(destination), || json!({"written": destination}))
         }
         (None, Some((image, path))) => {
             let (host, mode) = host_file(source)?;

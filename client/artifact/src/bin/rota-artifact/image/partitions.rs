@@ -7,7 +7,10 @@ const GPT_PROTECTIVE: u8 = 0xee;
 /// Where the partitions begin, in bytes; empty when there is no partition table.
 pub fn offsets(disk: &File) -> io::Result<Vec<u64>> {
     let mut sector = [0; SECTOR as usize];
-    disk.read_exact_at(&mut sector, 0)?;
+    match disk.read_exact_at(&mut sector, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Vec::new()),
+        read => read?,
+    }
     if sector[510..] != [0x55, 0xaa] {
         return Ok(Vec::new());
     }
