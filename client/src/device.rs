@@ -1,7 +1,7 @@
 //! This machine as something to update: its configuration, its slots and its boot loader, laid side by side.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::boot::{self, Boot};
@@ -101,6 +101,11 @@ impl Device {
             faults.push("no server is configured; set server.url in rota.toml".into());
         }
         faults
+    }
+
+    /// Folder of the deployments' logs.
+    pub fn deployment_logs(&self) -> PathBuf {
+        self.config.deployment_logs.clone().unwrap_or_else(|| self.paths.data.join("deployments"))
     }
 
     /// The slots' devices.

@@ -1,99 +1,44 @@
-//! Who this device is: its identity attributes, and the key it signs its authorisation with.
+//! Who this device is: its identity attributes, and the request for authorisation that is signed with its key.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ring::rand::{SecureRandom, SystemRandom};
-use ring::signature::{Ed25519KeyPair, KeyPair};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::PrivatePkcs8KeyDer;
 use serde_json::{json, Value};
 
 use crate::config::Paths;
-use crate::sys::disk;
+use crate::key::DeviceKey;
 use crate::sys::process::{self, Output};
 
 /// How long an identity script may take, and how much it may print.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(60);
 const SCRIPT_OUTPUT: usize = 64 << 10;
 
-/// Most bytes of a key's file that are read.
-const KEY_LIMIT: u64 = 64 << 10;
-
-/// What comes before the 32 bytes of an Ed25519 private key in PKCS #8, and of a public key in SPKI (RFC 8410).
-const PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
-
 /// A device's identity attributes and key.
 pub struct Identity {
     /// A JSON object, keys sorted; the same at every boot.
     pub attributes: String,
-    key: Ed25519KeyPair,
+    key: DeviceKey,
 }
 
 impl Identity {
-    /// Finds out the attributes and reads the key; makes the key when there is no file of it.
-    pub fn load(paths: &Paths) -> Result<Identity, String> {
-        Ok(Identity { attributes: attributes(paths)?, key: key(&paths.data.join("device-key.pem"))? })
+    /// Finds out the attributes and reads the key, `device_key` when that is set; makes one when there is no file of it.
+    pub fn load(paths: &Paths, device_key: Option<&Path>) -> Result<Identity, String> {
+        Ok(Identity { attributes: attributes(paths)?, key: DeviceKey::load(paths, device_key)? })
     }
 
-    /// The body of an authorisation request (device API: authentication).
-    pub fn auth_request(&self, tenant_token: Option<&str>) -> Vec<u8> {
-        let mut body = json!({ "id_data": self.attributes, "pubkey": self.public_key() });
+    /// The body of an authorisation request and its signature (device API: authentication).
+    pub fn auth_request(&self, tenant_token: Option<&str>) -> Result<(Vec<u8>, String), String> {
+        let mut body = json!({ "id_data": self.attributes, "pubkey": self.key.public_key()? });
         if let Some(token) = tenant_token {
             body["tenant_token"] = token.into();
         }
-        body.to_string().into_bytes()
+        let body = body.to_string().into_bytes();
+        let signature = self.key.sign(&body)?;
+        Ok((body, signature))
     }
-
-    /// The signature of exactly these bytes, in base64.
-    pub fn sign(&self, body: &[u8]) -> String {
-        base64(self.key.sign(body).as_ref())
-    }
-
-    /// PEM of the public key's SPKI.
-    pub fn public_key(&self) -> String {
-        pem("PUBLIC KEY", &[&SPKI, self.key.public_key().as_ref()].concat())
-    }
-}
-
-/// A new key is made only when there is no file: one that cannot be read may come back, a second key cannot be taken back.
-fn key(file: &Path) -> Result<Ed25519KeyPair, String> {
-    let wrong = |what: String| format!("device key {}: {what}", file.display());
-    let pem = match disk::read(file, KEY_LIMIT) {
-        Ok(pem) => pem,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut der = [PKCS8.as_slice(), &[0; 32]].concat();
-            let filled = SystemRandom::new().fill(&mut der[PKCS8.len()..]);
-            filled.map_err(|_| wrong("the kernel gives no random numbers".into()))?;
-            let pem = pem("PRIVATE KEY", &der).into_bytes();
-            disk::replace(file, &pem, 0o600).map_err(|error| wrong(format!("cannot be written: {error}")))?;
-            log::info!("made the device key {}", file.display());
-            pem
-        }
-        Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
-    };
-    parse_key(file, &pem)
-}
-
-/// Whether a file holds a key that the client can use; makes none.
-pub fn check_key(file: &Path) -> Result<(), String> {
-    let pem = fs::read(file).map_err(|error| format!("device key {}: {error}", file.display()))?;
-    parse_key(file, &pem).map(drop)
-}
-
-fn parse_key(file: &Path, pem: &[u8]) -> Result<Ed25519KeyPair, String> {
-    let wrong = |what: String| format!("device key {}: {what}", file.display());
-    let der = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|_| {
-        wrong("expected an Ed25519 key as PKCS #8 in PEM form; remove the file to have a new one made".into())
-    })?;
-    Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der()).map_err(|error| {
-        wrong(format!("not an Ed25519 key: {error}; remove the file to have a new one made"))
-    })
 }
 
 /// The output of the product's identity script, else the address of the first Ethernet interface.
@@ -102,27 +47,32 @@ pub fn attributes(paths: &Paths) -> Result<String, String> {
         .into_iter()
         .find(|script| script.exists());
     let values = match script {
-        Some(script) => {
-            let mut text = String::new();
-            let ended =
-                process::run(&mut Command::new(&script), SCRIPT_LIMIT, &mut |output, line| match output {
-                    Output::Out if text.len() < SCRIPT_OUTPUT => text += &format!("{line}\n"),
-                    Output::Out => {}
-                    Output::Err => log::warn!("{}: {line}", script.display()),
-                });
-            let ended = ended.map_err(|error| format!("{}: {error}", script.display()))?;
-            if !ended.is_success() {
-                return Err(format!("{} {ended}", script.display()));
-            }
-            let values = key_values(&text);
-            if values.is_empty() {
-                return Err(format!("{} printed no line key=value", script.display()));
-            }
-            values
-        }
+        Some(script) => printed_by(&script).map_err(|why| format!("{} {why}", script.display()))?,
         None => BTreeMap::from([("mac".into(), Value::from(mac(Path::new("/sys/class/net"))?))]),
     };
     Ok(json!(values).to_string())
+}
+
+/// What an identity script says; what must not be is that it says something else at the next boot.
+fn printed_by(script: &Path) -> Result<BTreeMap<String, Value>, String> {
+    let (mut text, mut complaint) = (String::new(), String::new());
+    let ended = process::run(&mut Command::new(script), SCRIPT_LIMIT, &mut |output, line| match output {
+        Output::Out if text.len() <= SCRIPT_OUTPUT => text += &format!("{line}\n"),
+        Output::Out => {}
+        Output::Err => complaint = line.to_owned(),
+    });
+    let ended = ended.map_err(|error| format!("cannot be run: {error}"))?;
+    if !ended.is_success() {
+        return Err(format!("{ended}: {complaint}"));
+    }
+    if text.len() > SCRIPT_OUTPUT {
+        return Err(format!("printed more than {SCRIPT_OUTPUT} bytes"));
+    }
+    let values = key_values(&text);
+    match values.is_empty() {
+        true => Err("printed no line key=value".into()),
+        false => Ok(values),
+    }
 }
 
 /// Lines `key=value`; a key that comes more than once has a list. Other lines are left out.
@@ -163,71 +113,9 @@ fn mac(interfaces: &Path) -> Result<String, String> {
         .ok_or_else(|| format!("{} has no Ethernet interface", interfaces.display()))
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = base64(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap_or_default()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
-}
-
-/// Base64 with the standard alphabet, padded (RFC 4648).
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let bits =
-            three.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        for i in 0..4 {
-            let letter = ALPHABET[(bits >> (18 - 6 * i) & 63) as usize] as char;
-            text.push(if i <= three.len() { letter } else { '=' });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use ring::signature::{UnparsedPublicKey, ED25519};
-
     use super::*;
-
-    #[test]
-    fn base64_has_the_examples_of_its_rfc() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
-
-    #[test]
-    fn the_key_is_made_once_for_its_owner_alone_and_signs() {
-        let folder = crate::testing::folder();
-        let file = folder.join("device-key.pem");
-        let first = Identity { attributes: "{}".into(), key: key(&file).unwrap() };
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        let again = Identity { attributes: "{}".into(), key: key(&file).unwrap() };
-        assert_eq!(first.public_key(), again.public_key());
-        assert!(first.public_key().starts_with("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA"));
-        let public = UnparsedPublicKey::new(&ED25519, again.key.public_key().as_ref());
-        public.verify(b"body", first.key.sign(b"body").as_ref()).unwrap();
-    }
-
-    #[test]
-    fn a_key_that_cannot_be_read_is_not_replaced() {
-        let folder = crate::testing::folder();
-        let file = folder.join("device-key.pem");
-        for spoilt in ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"] {
-            fs::write(&file, spoilt).unwrap();
-            assert!(key(&file).unwrap_err().contains("remove the file"));
-            assert_eq!(fs::read_to_string(&file).unwrap(), spoilt);
-        }
-        fs::remove_file(&file).unwrap();
-        fs::create_dir(&file).unwrap();
-        assert!(key(&file).unwrap_err().contains("cannot be read"));
-    }
 
     #[test]
     fn the_first_ethernet_interface_is_the_identity() {
@@ -246,6 +134,38 @@ mod tests {
         }
         assert_eq!(mac(&folder), Ok("a".into()));
         assert!(mac(&folder.join("eth0")).is_err());
+    }
+
+    fn script(folder: &Path, name: &str, lines: &str) {
+        let file = folder.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, format!("#!/bin/sh\n{lines}\n")).unwrap();
+        fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn a_script_of_ours_comes_before_menders_and_a_broken_one_is_no_identity() {
+        let folder = crate::testing::folder();
+        let paths = Paths { lib: folder.join("lib"), mender: folder.join("mender"), ..Paths::default() };
+        script(
+            &paths.mender,
+            "identity/mender-device-identity",
+            "echo using x >&2; echo mac=m; echo serial=1",
+        );
+        assert_eq!(attributes(&paths).unwrap(), r#"{"mac":"m","serial":"1"}"#);
+        script(&paths.lib, "identity", "echo serial=2; echo mac=n; echo mac=o");
+        assert_eq!(attributes(&paths).unwrap(), r#"{"mac":["n","o"],"serial":"2"}"#);
+        for (lines, why) in [
+            ("echo mac=m; echo no EEPROM >&2; exit 3", "exited with code 3: no EEPROM"),
+            ("echo nothing", "printed no line key=value"),
+            ("yes mac=m | head -c 70000", "printed more than"),
+        ] {
+            script(&paths.lib, "identity", lines);
+            assert!(attributes(&paths).unwrap_err().contains(why), "{lines}");
+        }
+        fs::set_permissions(paths.lib.join("identity"), std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .unwrap();
+        assert!(attributes(&paths).unwrap_err().contains("cannot be run"));
     }
 
     #[test]

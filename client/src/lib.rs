@@ -3,6 +3,7 @@
 //! Rooms: `boot`, `slot` and `net` do not know each other; `update` uses all three; every syscall is in `sys`.
 #![deny(unsafe_code)]
 
+mod base64;
 pub mod boot;
 pub mod cli;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod doctor;
 pub mod finding;
 pub mod identity;
 pub mod inventory;
+pub mod key;
 pub mod log;
 pub mod net;
 pub mod provides;

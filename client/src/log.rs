@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,25 @@ const KEPT: usize = 5;
 
 thread_local! {
     static DEPLOYMENT: RefCell<Option<DeploymentLog>> = const { RefCell::new(None) };
+}
+
+/// Where the daemon's log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Standard error; and syslog, unless systemd or a person at a terminal reads the former.
+    Auto,
+    /// Standard error only.
+    Stderr,
+    /// Syslog only.
+    Syslog,
+}
+
+impl Target {
+    /// Sends what is logged from `level` up there.
+    pub fn init(self, level: LevelFilter) {
+        let is_read = || std::env::var_os("JOURNAL_STREAM").is_some() || io::stderr().is_terminal();
+        init(level, self != Target::Syslog, self == Target::Syslog || self == Target::Auto && !is_read());
+    }
 }
 
 /// Sends what is logged from `level` up to standard error and to `/dev/log`, as asked; to a deployment's log always.
@@ -76,10 +95,6 @@ struct Syslog(UnixDatagram);
 
 impl Syslog {
     fn open() -> Option<Syslog> {
-        // Under systemd, standard error goes to the journal already.
-        if std::env::var_os("JOURNAL_STREAM").is_some() {
-            return None;
-        }
         let socket = UnixDatagram::unbound().ok()?;
         socket.set_nonblocking(true).ok()?;
         Some(Syslog(socket))
@@ -111,8 +126,9 @@ struct DeploymentLog {
 }
 
 /// From now on, what this thread logs belongs to the deployment `id` too. Its log goes on where it ended.
-pub fn begin_deployment(data: &Path, id: &str) {
-    let path = path_for(&data.join("deployments"), id);
+/// It lies in `folder`.
+pub fn begin_deployment(folder: &Path, id: &str) {
+    let path = path_for(folder, id);
     // Opening a FIFO would wait for somebody to read from it.
     let file = OpenOptions::new().append(true).create(true).custom_flags(nix::libc::O_NONBLOCK).open(&path);
     let found = file.and_then(|file| Ok((file.metadata()?, file))).ok().filter(|(found, _)| found.is_file());
@@ -203,7 +219,7 @@ mod tests {
     use super::*;
 
     fn files(folder: &Path) -> Vec<String> {
-        let entries = fs::read_dir(folder.join("deployments")).unwrap();
+        let entries = fs::read_dir(folder).unwrap();
         let mut names: Vec<_> =
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -235,7 +251,7 @@ mod tests {
     fn garbage_is_left_out_and_a_log_without_a_disk_is_kept_in_memory_within_bounds() {
         let folder = crate::testing::folder();
         begin_deployment(&folder, "one");
-        fs::write(folder.join("deployments/0000.one.log"), "{\"timestamp\":\"\n\u{0}\u{0}\n").unwrap();
+        fs::write(folder.join("0000.one.log"), "{\"timestamp\":\"\n\u{0}\u{0}\n").unwrap();
         to_deployment(Level::Info, "good");
         assert_eq!(deployment_messages().len(), 1);
 

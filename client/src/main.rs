@@ -38,7 +38,7 @@ fn run(options: Options) -> Result<u8, String> {
         Command::Version => println!("rota {}", env!("CARGO_PKG_VERSION")),
         Command::Daemon => {
             let config = Config::load(&paths);
-            rota::log::init(log_level.unwrap_or(config.log_level), true, true);
+            config.log_target.init(log_level.unwrap_or(config.log_level));
             daemon::run(Device::with(paths, System::default(), config))?;
         }
         Command::Install { from, reboot_exit_code } => {

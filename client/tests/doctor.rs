@@ -57,7 +57,7 @@ fn board(server: &Server) -> Machine {
     }
     // As after the daemon's first start.
     drop(Engine::new(machine.device(), Signals::default()));
-    let _ = rota::identity::Identity::load(&machine.paths).unwrap();
+    let _ = rota::identity::Identity::load(&machine.paths, None).unwrap();
     machine
 }
 

@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use super::values::{count, duration, flag, level, list, path, some_path, some_text, text, url};
+use super::values::{count, duration, flag, level, list, path, some_path, some_text, target, text, url};
 use super::Config;
 
 type Set = fn(&mut Config, &Value) -> Result<(), String>;
@@ -19,6 +19,7 @@ pub(super) const KEYS: &[(&str, Set)] = &[
     ("server.client_key", |c, v| set(&mut c.client_key, some_path(v))),
     ("server.proxy", |c, v| set(&mut c.proxy, some_text(v))),
     ("server.tenant_token", |c, v| set(&mut c.tenant_token, some_text(v))),
+    ("server.timeout", |c, v| set(&mut c.server_timeout, duration(v))),
     ("server.poll_interval", |c, v| set(&mut c.poll_interval, duration(v))),
     ("server.inventory_interval", |c, v| set(&mut c.inventory_interval, duration(v))),
     ("server.retry_interval", |c, v| set(&mut c.retry_interval, duration(v))),
@@ -44,6 +45,7 @@ pub(super) const KEYS: &[(&str, Set)] = &[
     ("watchdog.device", |c, v| set(&mut c.watchdog, some_path(v))),
     ("write.read_back", |c, v| set(&mut c.read_back, flag(v))),
     ("log.level", |c, v| set(&mut c.log_level, level(v))),
+    ("log.target", |c, v| set(&mut c.log_target, target(v))),
     ("log.deployments", |c, v| set(&mut c.deployment_logs, some_path(v))),
 ];
 

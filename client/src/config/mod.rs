@@ -42,6 +42,8 @@ pub struct Config {
     pub proxy: Option<String>,
     /// Sent when the device asks to be admitted.
     pub tenant_token: Option<String>,
+    /// Longest time for a whole request with its answer; and longest silence in a download.
+    pub server_timeout: Duration,
     /// Between two polls for a deployment.
     pub poll_interval: Duration,
     /// Between two reports of the inventory.
@@ -80,6 +82,8 @@ pub struct Config {
     pub read_back: bool,
     /// The least severe level that is logged.
     pub log_level: log::LevelFilter,
+    /// Where the daemon's log goes.
+    pub log_target: crate::log::Target,
     /// Folder of the deployments' logs, when it is not `deployments` on the data partition.
     pub deployment_logs: Option<PathBuf>,
     /// What is wrong with the configuration, one sentence each.
@@ -99,6 +103,7 @@ impl Default for Config {
             client_key: None,
             proxy: None,
             tenant_token: None,
+            server_timeout: minutes(1),
             poll_interval: minutes(30),
             inventory_interval: minutes(8 * 60),
             retry_interval: minutes(5),
@@ -118,6 +123,7 @@ impl Default for Config {
             watchdog: None,
             read_back: true,
             log_level: log::LevelFilter::Info,
+            log_target: crate::log::Target::Auto,
             deployment_logs: None,
             faults: Vec::new(),
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use toml::Value;
 
+use crate::log::Target;
+
 pub(super) fn expected<T>(what: &str, found: &Value) -> Result<T, String> {
     let found = match found {
         Value::String(text) => format!("{text:?}"),
@@ -63,6 +65,15 @@ pub(super) fn level(value: &Value) -> Result<log::LevelFilter, String> {
     let name = value.as_str().map(|name| if name == "warning" { "warn" } else { name });
     let level = name.and_then(|name| name.parse().ok());
     level.map_or_else(|| expected("error, warning, info or debug", value), Ok)
+}
+
+pub(super) fn target(value: &Value) -> Result<Target, String> {
+    match value.as_str() {
+        Some("auto") => Ok(Target::Auto),
+        Some("stderr") => Ok(Target::Stderr),
+        Some("syslog") => Ok(Target::Syslog),
+        _ => expected("auto, stderr or syslog", value),
+    }
 }
 
 /// Seconds as a number, or a text with a unit: `30s`, `15m`, `2h`, `7d`.

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::Doctor;
 use crate::finding::Finding;
+use crate::key::DeviceKey;
 use crate::provides;
 use crate::record::{self, Condition};
 use crate::sys::{disk, host, mounts};
@@ -136,7 +137,7 @@ pub fn device_key(doctor: &mut Doctor) -> Vec<Finding> {
             "install a program /usr/lib/rota/identity that prints name=value, for example a serial number",
         ),
     }];
-    let file = doctor.device.paths.data.join("device-key.pem");
+    let file = crate::key::file(&doctor.device.paths, doctor.device.config.device_key.as_deref());
     let name = file.display();
     let metadata = match fs::symlink_metadata(&file) {
         Ok(metadata) => metadata,
@@ -159,11 +160,11 @@ pub fn device_key(doctor: &mut Doctor) -> Vec<Finding> {
             format!("chown {0} {name}; chmod 600 {name}; if others may have read it, dismiss the device on the server and remove the file", host::user()),
         ));
     }
-    findings.push(match crate::identity::check_key(&file) {
-        Ok(()) => Finding::ok(KEY, format!("{name} is a key that the client can use")),
+    findings.push(match DeviceKey::read(&file) {
+        Ok(_) => Finding::ok(KEY, format!("{name} is a key that the client can use")),
         Err(why) => Finding::wrong(
             KEY,
-            "an Ed25519 key in PEM form",
+            "an Ed25519, RSA or ECDSA P-256 key in PEM form",
             why,
             "restore it; or remove it, and the device comes to the server with a new one",
         ),

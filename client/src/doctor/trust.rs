@@ -143,9 +143,9 @@ pub fn server(doctor: &mut Doctor) -> Vec<Finding> {
         let why = format!("{} is asked with --online only", config.urls.join(", "));
         return vec![Finding::not_checked(SERVER, why)];
     }
-    let paths = doctor.device.paths.clone();
-    let has_key = paths.data.join("device-key.pem").exists();
-    let mut server = Server::new(config, Box::new(move || Identity::load(&paths)));
+    let (paths, key) = (doctor.device.paths.clone(), config.device_key.clone());
+    let has_key = crate::key::file(&paths, key.as_deref()).exists();
+    let mut server = Server::new(config, Box::new(move || Identity::load(&paths, key.as_deref())));
     let mut findings: Vec<Finding> = server
         .reach()
         .into_iter()

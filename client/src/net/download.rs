@@ -1,33 +1,59 @@
 //! Fetching an artifact: one stream of bytes, however often the connection breaks (device API: download).
+//!
+//! It ends for certain: a broken connection is taken up again a limited number of times without progress worth the name, an
+//! address that has expired is replaced once between two such, and everything else that is not as announced is the end.
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::{header, Request, Response};
 use ureq::{Body, BodyReader};
 
-use super::{explain, header_text, refuses_certificate, Server};
+use super::{explain, header_text, refuses_certificate, retry_after, Server};
 use crate::config::Config;
 use crate::signals::Signals;
 
+/// Bytes after which the retries are counted anew.
+const PROGRESS: u64 = 64 << 10;
+/// A connection that brings fewer bytes a second, over a whole time-out, is given up. The slowest modem does more.
+const CREEP: u64 = 32;
+/// What a server may ask for with `Retry-After` at most.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+
+/// Asks for the artifact's present address, when the one that is known has expired.
+pub type Renew<'a> = Box<dyn FnMut() -> Result<String, String> + 'a>;
+
 /// A running download. Reads continue where a broken connection ended; an error means that it is over.
 pub struct Download<'a> {
-    agent: ureq::Agent,
+    server: Server,
+    signed: bool,
     uri: String,
+    renew: Option<Renew<'a>>,
+    renewed: bool,
     body: Option<BodyReader<'static>>,
+    /// Why the last connection is over.
+    broken: Option<String>,
     /// Bytes handed out.
     offset: u64,
     /// Length of the whole; without it nothing can be resumed.
     total: Option<u64>,
+    /// What the server calls this very content.
+    etag: Option<String>,
     retries: u32,
     left: u32,
+    /// Bytes handed out when the retries were counted anew.
+    counted: u64,
     wait: Duration,
+    pace: Pace,
     signals: &'a Signals,
 }
 
 /// Why a try to go on failed, and whether another can do better.
 enum Failure {
-    Passing(String),
+    /// After a wait, which the server may have asked for.
+    Passing(String, Option<Duration>),
+    /// With another address.
+    Expired(String),
     Final(String),
 }
 
@@ -37,29 +63,28 @@ impl<'a> Download<'a> {
         server: &Server,
         config: &Config,
         uri: &str,
+        renew: Option<Renew<'a>>,
         signals: &'a Signals,
     ) -> io::Result<Download<'a>> {
-        let signed = config.verify_keys.is_some();
-        let acceptable = uri.starts_with("https://") || (signed && uri.starts_with("http://"));
-        if !acceptable {
-            let why = format!(
-                "{uri}: expected an https:// address (http:// only where artifact.verify_keys is set)"
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        let agent = server.agent.clone().map_err(io::Error::other)?;
-        let retries = config.download_retries;
         let mut download = Download {
-            agent,
+            server: server.clone(),
+            signed: config.verify_keys.is_some(),
             uri: uri.to_owned(),
+            renew,
+            renewed: false,
             body: None,
+            broken: None,
             offset: 0,
             total: None,
-            retries,
-            left: retries,
+            etag: None,
+            retries: config.download_retries,
+            left: config.download_retries,
+            counted: 0,
             wait: config.download_retry_interval,
+            pace: Pace::new(config.server_timeout),
             signals,
         };
+        download.check_address().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
         download.connect()?;
         Ok(download)
     }
@@ -69,23 +94,56 @@ impl<'a> Download<'a> {
         self.total
     }
 
-    /// Opens the stream at `offset`, trying again after a wait while that can help.
-    fn connect(&mut self) -> io::Result<()> {
-        loop {
-            let why = match self.request() {
-                Ok(body) => {
-                    self.body = Some(body);
-                    return Ok(());
-                }
-                Err(Failure::Final(why)) => return Err(io::Error::new(io::ErrorKind::InvalidData, why)),
-                Err(Failure::Passing(why)) => why,
-            };
-            self.pause(&why)?;
+    fn check_address(&self) -> Result<(), String> {
+        let uri = &self.uri;
+        match uri.starts_with("https://") || (self.signed && uri.starts_with("http://")) {
+            true => Ok(()),
+            false => Err(format!(
+                "{uri}: expected an https:// address (http:// only where artifact.verify_keys is set)"
+            )),
         }
     }
 
+    /// Opens the stream at `offset`, trying again after a wait while that can help.
+    fn connect(&mut self) -> io::Result<()> {
+        let over = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        loop {
+            if self.signals.stopped() {
+                return Err(io::Error::other("stopped while downloading"));
+            }
+            match self.request() {
+                Ok(body) => {
+                    self.body = Some(body);
+                    self.pace.begin();
+                    return Ok(());
+                }
+                Err(Failure::Final(why)) => return over(why),
+                Err(Failure::Expired(why)) => match self.renew_address() {
+                    Some(Ok(())) => log::info!("{why}; going on with a new address"),
+                    Some(Err(no_address)) => {
+                        return over(format!("{why}; there is no new address: {no_address}"))
+                    }
+                    None => return over(why),
+                },
+                Err(Failure::Passing(why, asked)) => self.pause(&why, asked)?,
+            }
+        }
+    }
+
+    /// `None` when nobody can be asked, or has just been.
+    fn renew_address(&mut self) -> Option<Result<(), String>> {
+        if std::mem::replace(&mut self.renewed, true) {
+            return None;
+        }
+        let renewed = self.renew.as_mut()?();
+        Some(renewed.and_then(|uri| {
+            self.uri = uri;
+            self.check_address()
+        }))
+    }
+
     /// Waits before the next try, or ends when there is none left.
-    fn pause(&mut self, why: &str) -> io::Result<()> {
+    fn pause(&mut self, why: &str, asked: Option<Duration>) -> io::Result<()> {
         let over = |kind, what: String| Err(io::Error::new(kind, what));
         if self.left == 0 {
             let tries = self.retries;
@@ -95,12 +153,9 @@ impl<'a> Download<'a> {
             );
         }
         self.left -= 1;
-        log::warn!(
-            "download broke off at byte {}: {why}; next try in {} s",
-            self.offset,
-            self.wait.as_secs()
-        );
-        if self.signals.sleep(self.wait) {
+        let wait = asked.map_or(self.wait, |asked| asked.clamp(self.wait, LONGEST_ASKED.max(self.wait)));
+        log::warn!("download broke off at byte {}: {why}; next try in {} s", self.offset, wait.as_secs());
+        if self.signals.sleep(wait) {
             return over(io::ErrorKind::Other, "stopped while waiting to resume the download".into());
         }
         Ok(())
@@ -110,36 +165,47 @@ impl<'a> Download<'a> {
         let mut request = Request::get(&self.uri);
         if self.offset > 0 {
             request = request.header(header::RANGE, format!("bytes={}-", self.offset));
+            if let Some(etag) = &self.etag {
+                request = request.header(header::IF_RANGE, etag);
+            }
         }
         let request = request.body(()).map_err(|error| Failure::Final(format!("{}: {error}", self.uri)))?;
+        let agent = self.server.agent.as_ref().map_err(|why| Failure::Final(why.clone()))?;
         // The whole may take hours; the connector bounds every single wait instead.
-        let request = self.agent.configure_request(request).timeout_global(None).build();
-        let answer = self.agent.run(request).map_err(|error| {
+        let request = agent.configure_request(request).timeout_global(None);
+        let limit = Some(self.server.timeout);
+        let request = request.timeout_send_request(limit).timeout_recv_response(limit);
+        let answer = agent.run(request.proxy(self.server.proxies.for_uri(&self.uri)).build());
+        let answer = answer.map_err(|error| {
             let why = explain(&error);
             // A certificate that was never good does not become so by waiting.
             match self.offset == 0 && refuses_certificate(&error) {
                 true => Failure::Final(why),
-                false => Failure::Passing(why),
+                false => Failure::Passing(why, None),
             }
         })?;
         let code = answer.status().as_u16();
+        let again = "the server sends the whole artifact again (200) instead of the rest (206)";
         match code {
-            200 if self.offset == 0 => self.total = answer.body().content_length(),
-            206 if self.offset > 0 => self.check_range(&answer).map_err(Failure::Final)?,
-            200 => {
-                return Err(Failure::Final(
-                    "the server sends the whole artifact again (200) instead of the rest (206)".into(),
-                ))
+            200 if self.offset == 0 => {
+                self.total = answer.body().content_length();
+                let etag = header_text(answer.headers(), header::ETAG);
+                self.etag = etag.filter(|etag| etag.starts_with('"')).map(str::to_owned);
             }
+            206 if self.offset > 0 => self.check_range(&answer).map_err(Failure::Final)?,
+            200 => return Err(Failure::Final(again.into())),
             300..=399 => {
                 let to = header_text(answer.headers(), header::LOCATION).unwrap_or("another address");
                 return Err(Failure::Final(format!(
-                    "the server answered {code}, a redirect to {to}; artifact addresses must be final"
+                    "the server answered {code}, a redirect to {to:.200}; artifact addresses must be final"
                 )));
             }
-            408 | 429 | 500..=599 => return Err(Failure::Passing(format!("the server answered {code}"))),
-            403 | 404 | 410 => {
-                return Err(Failure::Final(format!(
+            408 | 429 | 500..=599 => {
+                let asked = retry_after(answer.headers());
+                return Err(Failure::Passing(format!("the server answered {code}"), asked));
+            }
+            401 | 403 | 404 | 410 => {
+                return Err(Failure::Expired(format!(
                     "the server answered {code}; the address may have expired"
                 )))
             }
@@ -161,8 +227,16 @@ impl<'a> Download<'a> {
             return Ok(());
         }
         Err(format!(
-            "expected Content-Range {expected}{total}, found {found}; the artifact may have been changed"
+            "expected Content-Range {expected}{total}, found {found:.200}; the artifact may have been changed"
         ))
+    }
+
+    /// So many bytes have come.
+    fn progress(&mut self, bytes: u64) {
+        self.offset += bytes;
+        if self.offset - self.counted >= PROGRESS {
+            (self.counted, self.left, self.renewed) = (self.offset, self.retries, false);
+        }
     }
 }
 
@@ -176,22 +250,81 @@ impl Read for Download<'_> {
                 return Ok(0);
             }
             let Some(body) = &mut self.body else {
+                if let Some(why) = self.broken.take() {
+                    self.pause(&why, None)?;
+                }
                 self.connect()?;
                 continue;
             };
-            let why = match (body.read(buf), self.total) {
+            // More than announced is not asked for.
+            let rest = self.total.map_or(u64::MAX, |total| total - self.offset);
+            let most = buf.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
+            let since = Instant::now();
+            let (came, why) = match (body.read(&mut buf[..most]), self.total) {
                 (Ok(0), None) => return Ok(0),
-                (Ok(0), Some(total)) => format!("the connection ended before byte {total}"),
-                (Ok(n), _) => {
-                    self.offset += n as u64;
-                    self.left = self.retries;
-                    return Ok(n);
+                (Ok(0), Some(total)) => (0, format!("the connection ended before byte {total}")),
+                (Ok(n), total) => {
+                    self.progress(n as u64);
+                    if !self.pace.creeps(n as u64, since.elapsed()) {
+                        return Ok(n);
+                    }
+                    let why = format!("fewer than {CREEP} bytes a second came");
+                    if total.is_none() {
+                        return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+                    }
+                    (n, why)
                 }
-                (Err(error), Some(_)) => explain(&ureq::Error::Io(error)),
+                (Err(error), Some(_)) => (0, explain(&ureq::Error::Io(error))),
                 (Err(error), None) => return Err(error),
             };
-            self.body = None;
-            self.pause(&why)?;
+            (self.body, self.broken) = (None, Some(why));
+            if came > 0 {
+                return Ok(came);
+            }
         }
+    }
+}
+
+/// How fast the bytes come, by the time that was spent waiting for them.
+struct Pace {
+    window: Duration,
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(window: Duration) -> Pace {
+        Pace { window, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    fn begin(&mut self) {
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+    }
+
+    /// Whether, at the end of a window, too few bytes have come in it.
+    fn creeps(&mut self, bytes: u64, waited: Duration) -> bool {
+        self.bytes += bytes;
+        self.waited += waited;
+        if self.waited < self.window {
+            return false;
+        }
+        let creeps = self.bytes < CREEP * self.waited.as_secs().max(1);
+        self.begin();
+        creeps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_window_of_drops_creeps() {
+        let second = Duration::from_secs(1);
+        let mut pace = Pace::new(second * 60);
+        assert!(!(0..59).any(|_| pace.creeps(1, second)));
+        assert!(pace.creeps(1, second));
+        assert!(!(0..600).any(|_| pace.creeps(100, second)));
+        assert!(!pace.creeps(1, Duration::ZERO));
     }
 }

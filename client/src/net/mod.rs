@@ -5,10 +5,12 @@
 pub mod api;
 pub mod backoff;
 pub mod download;
+pub mod proxy;
 pub mod tls;
 mod verify;
 
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,17 +21,14 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnecto
 use crate::config::Config;
 use crate::date;
 use crate::identity::Identity;
+use proxy::Proxies;
 use tls::TlsConnector;
 use verify::{Clock, Verifier};
 
-/// Longest time for a whole request and its answer, downloads excepted.
-const CALL: Duration = Duration::from_secs(60);
-/// Time that a request gets however late it is.
-const SHORTEST: Duration = Duration::from_secs(5);
 /// Longest time to open a connection.
 const CONNECT: Duration = Duration::from_secs(20);
-/// Longest wait for the next byte.
-const STALL: Duration = Duration::from_secs(40);
+/// Time that a request gets however late it is.
+const SHORTEST: Duration = Duration::from_secs(5);
 /// Most bytes of an answer that are read.
 const ANSWER: u64 = 1 << 20;
 
@@ -113,14 +112,20 @@ impl Answer {
     }
 }
 
-/// The server, as this device knows it.
+/// Tells who this device is.
+type WhoAmI = dyn Fn() -> Result<Identity, String>;
+
+/// The server, as this device knows it. A clone begins with the same token.
+#[derive(Clone)]
 pub struct Server {
     agent: Result<ureq::Agent, String>,
+    proxies: Proxies,
     verifier: Option<Arc<Verifier>>,
     deadline: Option<Instant>,
+    timeout: Duration,
     urls: Vec<String>,
     tenant_token: Option<String>,
-    identity: Box<dyn Fn() -> Result<Identity, String>>,
+    identity: Rc<WhoAmI>,
     session: Option<Session>,
     /// Index into the forms of asking for a deployment; the later ones are for servers that lack the first.
     next_form: usize,
@@ -135,32 +140,31 @@ struct Session {
 
 impl Server {
     /// A server reached as `config` says. `identity` is asked at every authorisation.
-    pub fn new(config: &Config, identity: Box<dyn Fn() -> Result<Identity, String>>) -> Server {
-        let (agent, verifier) = match tls::settings(config.ca.as_deref(), Clock(Arc::new(date::reading))) {
-            Ok((config, verifier)) => {
-                let tls = TlsConnector { config, stall: STALL };
+    pub fn new(config: &Config, identity: Box<WhoAmI>) -> Server {
+        let (agent, verifier) = match tls::settings(config, Clock(Arc::new(date::reading))) {
+            Ok((tls, verifier)) => {
+                let tls = TlsConnector { config: tls, stall: config.server_timeout };
                 let connector =
                     ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
-                (Ok(agent(connector, DefaultResolver::default())), Some(verifier))
+                (Ok(agent(connector, DefaultResolver::default(), config.server_timeout)), Some(verifier))
             }
             Err(why) => (Err(why), None),
         };
-        Server { verifier, ..Server::over(agent, config, identity) }
+        let proxies = Proxies::new(config, |name| std::env::var(name).ok());
+        Server { verifier, proxies, ..Server::over(agent, config, identity) }
     }
 
     /// A server behind this agent; why there is none is told when it is needed.
-    pub fn over(
-        agent: Result<ureq::Agent, String>,
-        config: &Config,
-        identity: Box<dyn Fn() -> Result<Identity, String>>,
-    ) -> Server {
+    pub fn over(agent: Result<ureq::Agent, String>, config: &Config, identity: Box<WhoAmI>) -> Server {
         Server {
             agent,
+            proxies: Proxies::default(),
             verifier: None,
             deadline: None,
+            timeout: config.server_timeout,
             urls: config.urls.clone(),
             tenant_token: config.tenant_token.clone(),
-            identity,
+            identity: identity.into(),
             session: None,
             next_form: 0,
         }
@@ -190,8 +194,8 @@ impl Server {
     pub fn authorise(&mut self) -> Result<(), Error> {
         self.session = None;
         let identity = (self.identity)().map_err(Error::Identity)?;
-        let body = identity.auth_request(self.tenant_token.as_deref());
-        let signature = identity.sign(&body);
+        let request = identity.auth_request(self.tenant_token.as_deref());
+        let (body, signature) = request.map_err(Error::Identity)?;
         let mut last = Error::NoServer;
         for url in self.urls.clone() {
             let headers = [("X-MEN-Signature", signature.as_str())];
@@ -255,17 +259,18 @@ impl Server {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let left = self.deadline.map_or(CALL, |deadline| deadline.saturating_duration_since(Instant::now()));
-        let limit = left.clamp(SHORTEST, CALL);
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let limit = left.unwrap_or(self.timeout).max(SHORTEST).min(self.timeout);
+        let proxy = self.proxies.for_uri(url);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let answer = match body {
             Some(body) => request.body(body).map_err(ureq::Error::from).and_then(|request| {
-                agent.run(agent.configure_request(request).timeout_global(Some(limit)).build())
+                agent.run(agent.configure_request(request).timeout_global(Some(limit)).proxy(proxy).build())
             }),
             None => request.body(()).map_err(ureq::Error::from).and_then(|request| {
-                agent.run(agent.configure_request(request).timeout_global(Some(limit)).build())
+                agent.run(agent.configure_request(request).timeout_global(Some(limit)).proxy(proxy).build())
             }),
         };
         let mut answer = answer.map_err(|error| unreachable(explain(&error)))?;
@@ -279,15 +284,28 @@ impl Server {
             ),
             _ => {}
         }
-        let retry_after = header_text(answer.headers(), header::RETRY_AFTER).and_then(|text| {
-            let at = |date: u64| date.saturating_sub(date::now());
-            text.parse().ok().or_else(|| date::from_http(text).map(at)).map(Duration::from_secs)
-        });
+        let retry_after = retry_after(answer.headers());
         let code = answer.status().as_u16();
         let body = answer.body_mut().with_config().limit(ANSWER).read_to_vec();
-        let body = body.map_err(|error| unreachable(format!("the answer broke off: {}", explain(&error))))?;
+        // Its beginning had come over verified TLS: the server is there.
+        let body = body.map_err(|error| Error::Answer {
+            act: "read the answer",
+            found: format!("{code}, and then: {}", explain(&error)),
+        })?;
         Ok(Answer { code, body, retry_after })
     }
+}
+
+/// How long the server asks to wait, in either form; from a second to a day.
+fn retry_after(headers: &http::HeaderMap) -> Option<Duration> {
+    const LONGEST: u64 = 24 * 3600;
+    let text = header_text(headers, header::RETRY_AFTER)?.trim();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let seconds = match is_number {
+        true => text.parse().unwrap_or(LONGEST),
+        false => date::from_http(text)?.saturating_sub(date::now()),
+    };
+    Some(Duration::from_secs(seconds.clamp(1, LONGEST)))
 }
 
 fn header_text(headers: &http::HeaderMap, name: header::HeaderName) -> Option<&str> {
@@ -295,14 +313,15 @@ fn header_text(headers: &http::HeaderMap, name: header::HeaderName) -> Option<&s
 }
 
 /// The HTTP agent over such connections: bounded waits, statuses as they are, no redirects.
-pub fn agent(connector: impl Connector, resolver: impl Resolver) -> ureq::Agent {
+pub fn agent(connector: impl Connector, resolver: impl Resolver, timeout: Duration) -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
-        .timeout_global(Some(CALL))
-        .timeout_connect(Some(CONNECT))
+        .timeout_global(Some(timeout))
+        .timeout_connect(Some(timeout.min(CONNECT)))
+        .proxy(None)
         .max_idle_connections(1)
         .max_idle_age(Duration::from_secs(30))
         .build();
@@ -327,5 +346,23 @@ fn explain(error: &ureq::Error) -> String {
         ureq::Error::Timeout(what) => format!("no answer in time ({what})"),
         ureq::Error::BodyExceedsLimit(limit) => format!("it is longer than {limit} bytes"),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_asks_to_wait_is_read_in_both_forms_and_bounded() {
+        let read = |text: &str| {
+            let headers = http::HeaderMap::from_iter([(header::RETRY_AFTER, text.parse().unwrap())]);
+            retry_after(&headers).map(|wait| wait.as_secs())
+        };
+        assert_eq!((read("7"), read(" 120 "), read("0")), (Some(7), Some(120), Some(1)));
+        assert_eq!((read("99999999999999999999999"), read("86401")), (Some(86_400), Some(86_400)));
+        assert_eq!((read("-5"), read("soon"), read(""), read("1.5")), (None, None, None, None));
+        assert_eq!(read("Fri, 31 Dec 9999 23:59:59 GMT"), Some(86_400));
+        assert_eq!(read("Thu, 01 Jan 1970 00:00:01 GMT"), Some(1));
     }
 }

@@ -7,42 +7,72 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
 use super::verify::{Clock, Verifier};
+use crate::config::Config;
 
 /// Where distributions keep the CAs they trust.
 const SYSTEM_ROOTS: &[&str] =
     &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 
-/// The TLS settings of all connections, and what checks certificates in them: only `ca` is trusted, or the system's CAs when
-/// none is configured.
-pub fn settings(ca: Option<&Path>, clock: Clock) -> Result<(Arc<ClientConfig>, Arc<Verifier>), String> {
-    let file = match ca {
-        Some(file) => file.to_owned(),
-        None => system_roots().ok_or("no server.ca is configured and the system has no CA certificates")?,
-    };
-    let wrong = |what: String| format!("{}: {what}", file.display());
-    let pem =
-        CertificateDer::pem_file_iter(&file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let mut roots = RootCertStore::empty();
-    let (good, _) = roots.add_parsable_certificates(pem.filter_map(Result::ok));
-    if good == 0 {
-        return Err(wrong("holds no certificate in PEM form".into()));
-    }
+/// The TLS settings of all connections, and what checks certificates in them: only `server.ca` is trusted, or the system's CAs
+/// when none is configured, or both with `server.system_ca`.
+pub fn settings(config: &Config, clock: Clock) -> Result<(Arc<ClientConfig>, Arc<Verifier>), String> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Arc::new(Verifier::new(roots, provider.clone(), clock.clone())?);
-    let config = ClientConfig::builder_with_details(provider, Arc::new(clock))
+    let verifier = Arc::new(Verifier::new(roots(config)?, provider.clone(), clock.clone())?);
+    let builder = ClientConfig::builder_with_details(provider, Arc::new(clock))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous() // The verifier is WebPKI's, with our clock.
-        .with_custom_certificate_verifier(verifier.clone())
-        .with_no_client_auth();
-    Ok((Arc::new(config), verifier))
+        .with_custom_certificate_verifier(verifier.clone());
+    let settings = match (&config.client_certificate, &config.client_key) {
+        (Some(certificate), Some(key)) => {
+            let wrong = |file: &Path, what: &dyn fmt::Display| format!("{}: {what}", file.display());
+            let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+            let chain: Vec<_> = chain.map_err(|error| wrong(certificate, &error))?;
+            let pem = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
+            builder.with_client_auth_cert(chain, pem).map_err(|error| wrong(certificate, &error))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok((Arc::new(settings), verifier))
+}
+
+/// One source of CAs that is good is enough.
+fn roots(config: &Config) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let mut faults = Vec::new();
+    if let Some(file) = &config.ca {
+        faults.extend(add(&mut roots, file).err());
+    }
+    if config.ca.is_none() || config.system_ca {
+        match system_roots() {
+            Some(file) => faults.extend(add(&mut roots, &file).err()),
+            None => faults.push("no server.ca is configured and the system has no CA certificates".into()),
+        }
+    }
+    if roots.is_empty() {
+        return Err(faults.swap_remove(0));
+    }
+    for fault in faults {
+        log::warn!("TLS: {fault}");
+    }
+    Ok(roots)
+}
+
+fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
+    let wrong = |what: &str| format!("{}: {what}", file.display());
+    let pem =
+        CertificateDer::pem_file_iter(file).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    match roots.add_parsable_certificates(pem.filter_map(Result::ok)) {
+        (0, _) => Err(wrong("holds no certificate in PEM form")),
+        _ => Ok(()),
+    }
 }
 
 /// The file of the CAs that the system trusts.

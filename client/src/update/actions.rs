@@ -117,7 +117,7 @@ impl Engine {
             log::info!("no deployment");
             return Ok(Outcome::Nothing);
         };
-        crate::log::begin_deployment(&self.device.paths.data, &deployment.id);
+        crate::log::begin_deployment(&self.device.deployment_logs(), &deployment.id);
         log::info!(
             "deployment {} of {}",
             deployment.id,

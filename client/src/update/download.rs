@@ -20,7 +20,14 @@ impl Engine {
             self.deployment.clone().ok_or_else(|| Halt::Failed("there is no deployment".into()))?;
         let config = self.device.config.clone();
         let signals = self.signals.clone();
-        let stream = Download::start(&self.server, &config, &deployment.uri, &signals);
+        let (mut server, provides) = (self.server.clone(), self.reported_provides());
+        let same = deployment.clone();
+        let renew = move || match server.next_deployment(&provides) {
+            Ok(Some(now)) if now.id == same.id && now.artifact_name == same.artifact_name => Ok(now.uri),
+            Ok(_) => Err("the server has this deployment no more".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let stream = Download::start(&self.server, &config, &deployment.uri, Some(Box::new(renew)), &signals);
         let stream = stream.map_err(|error| Halt::Failed(format!("cannot fetch the artifact: {error}")))?;
         if let Some(total) = stream.total() {
             log::info!("downloading {total} bytes");

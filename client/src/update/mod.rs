@@ -82,8 +82,8 @@ pub struct Engine {
 impl Engine {
     /// Opens everything. Nothing is changed yet but files that are missing.
     pub fn new(device: Device, signals: Signals) -> Engine {
-        let paths = device.paths.clone();
-        let server = Server::new(&device.config, Box::new(move || Identity::load(&paths)));
+        let (paths, key) = (device.paths.clone(), device.config.device_key.clone());
+        let server = Server::new(&device.config, Box::new(move || Identity::load(&paths, key.as_deref())));
         Engine::with(device, server, signals)
     }
 

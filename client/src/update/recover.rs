@@ -25,7 +25,7 @@ impl Engine {
         let Some(update) = &self.journal.record.update else { return self.settle() };
         match update.attempt.deployment.clone() {
             Some(id) => {
-                crate::log::begin_deployment(&self.device.paths.data, &id);
+                crate::log::begin_deployment(&self.device.deployment_logs(), &id);
                 Ok(self.resume_update())
             }
             None if self.waits_to_be_tried() => {

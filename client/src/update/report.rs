@@ -62,7 +62,7 @@ impl Engine {
             let mut attempt = self.journal.record.attempts[at].clone();
             if attempt.unreported {
                 if let Some(id) = &attempt.deployment {
-                    crate::log::begin_deployment(&self.device.paths.data, id);
+                    crate::log::begin_deployment(&self.device.deployment_logs(), id);
                 }
                 let delivered = self.deliver(&mut attempt);
                 crate::log::end_deployment();

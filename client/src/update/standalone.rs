@@ -60,7 +60,7 @@ impl Engine {
         let source: Source<'_> = match from {
             "-" => Box::new(std::io::stdin().lock()),
             url if url.contains("://") => {
-                Box::new(Download::start(&self.server, &config, url, &signals).map_err(cannot)?)
+                Box::new(Download::start(&self.server, &config, url, None, &signals).map_err(cannot)?)
             }
             file => Box::new(File::open(file).map_err(cannot)?),
         };

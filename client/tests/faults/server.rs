@@ -73,11 +73,14 @@ impl Server {
 
     /// The server as the client reaches it.
     pub fn reached_from(&self, device: &Device) -> net::Server {
-        let (agent, paths, server) =
-            (net::agent(Wire(self.clone()), Nowhere), device.paths.clone(), self.clone());
+        let (agent, paths, server) = (
+            net::agent(Wire(self.clone()), Nowhere, Duration::from_secs(60)),
+            device.paths.clone(),
+            self.clone(),
+        );
         let identity = move || {
             server.state().count();
-            Identity::load(&paths)
+            Identity::load(&paths, None)
         };
         net::Server::over(Ok(agent), &device.config, Box::new(identity))
     }
