@@ -110,13 +110,21 @@ impl HeaderInfo {
         if self.payload_types.is_empty() {
             return Err(Error::json(file, "the list of payloads is empty"));
         }
-        if self.payload_types.iter().flatten().any(String::is_empty) {
-            return Err(Error::json(file, "a payload's type is empty"));
-        }
+        self.payload_types.iter().flatten().try_for_each(|kind| check_type(file, kind))?;
         check_text(file, ARTIFACT_NAME, &self.artifact_name)?;
         self.artifact_group.iter().try_for_each(|group| check_text(file, ARTIFACT_GROUP, group))?;
         check_depends(file, &self.depends)
     }
+}
+
+/// A payload's type is the file name of an update module.
+fn check_type(file: &str, payload_type: &str) -> Result<(), Error> {
+    check_text(file, "a payload's type", payload_type)?;
+    if payload_type.contains('/') || [".", ".."].contains(&payload_type) {
+        let reason = format_args!("a payload's type is {payload_type:?}, but it has to be a plain name");
+        return Err(Error::json(file, reason));
+    }
+    Ok(())
 }
 
 /// Checks the lists of `artifact_depends`.

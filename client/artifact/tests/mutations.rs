@@ -227,6 +227,12 @@ fn header_infos() -> Vec<Mutation> {
         same("header-info with unknown field", "Json", object(&[PAYLOADS, PROVIDES, DEPENDS, r#""x":1"#])),
         same("header-info is no JSON", "Json", info("x")),
         same("header-info is a list", "Json", info("[]")),
+        stricter(
+            "payload type with a path",
+            "Json",
+            "an update module is run by this name",
+            object(&[r#""payloads":[{"type":"../mod"}]"#, PROVIDES, DEPENDS]),
+        ),
         same("no payloads", "Json", object(&[PROVIDES, DEPENDS])),
         same("empty payloads", "Json", object(&[r#""payloads":[]"#, PROVIDES, DEPENDS])),
         stricter(

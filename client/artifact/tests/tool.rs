@@ -1,7 +1,10 @@
 //! The tool as a person runs it: write, read, validate, sign, modify, dump, and its exit codes.
 mod common;
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::{symlink, PermissionsExt},
+};
 
 use common::{Folder, Ran};
 use serde_json::{json, Value};
@@ -162,6 +165,19 @@ fn dump_gives_what_makes_it_again() {
         });
         assert_eq!(facts[0], facts[1], "{program}");
     }
+}
+
+#[test]
+fn a_dumped_command_line_can_be_run() {
+    let folder = workshop("cmdline");
+    let facts = ["-p", "a:it's two", "-s", "ArtifactInstall_Enter_00", "-o", "b.mender"];
+    folder.run(OURS, &[&WRITE.split(' ').collect::<Vec<_>>()[..], &facts].concat()).good();
+    let line = format!("eval \"{OURS} $({OURS} dump --scripts s --print-cmdline b.mender) -o again.mender\"");
+    folder.run("sh", &["-c", &line]).good();
+    let provides = &json_of(ours(&folder, "--json read again.mender"))["payloads"][0]["provides"];
+    assert_eq!(provides["a"], "it's two");
+    let mode = fs::metadata(folder.path().join("s/ArtifactInstall_Enter_00")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755, "as mender-artifact dumps it");
 }
 
 #[test]

@@ -46,9 +46,15 @@ pub enum Command {
     #[command(subcommand)]
     Gen(Box<Gen>),
     /// Print the completions for a shell.
-    Completions { shell: clap_complete::Shell },
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Print the man page; with a folder, write those of all commands into it.
-    Man { folder: Option<PathBuf> },
+    Man {
+        /// Where to write the pages; it is made when it is not there.
+        folder: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -163,7 +169,7 @@ pub struct Common {
     /// Where to write the artifact; `-` is the standard output.
     #[arg(short, long, default_value = "artifact.mender")]
     pub output_path: PathBuf,
-    /// The version of the format; only 3 can be written.
+    /// The version of the format; only 3 can be written (2 can be read).
     #[arg(short = 'v', long = "version", default_value_t = 3)]
     pub format_version: u64,
     #[command(flatten)]

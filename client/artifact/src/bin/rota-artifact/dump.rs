@@ -40,7 +40,7 @@ pub fn run(arguments: &Dump, style: &Style) -> Result<(), Fail> {
     if style.json {
         print(format_args!("{}\n", json!({"command": command})))?;
     } else if arguments.print_cmdline {
-        print(command.join(" ") + "\n")?;
+        print(command.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ") + "\n")?;
     } else if arguments.print0_cmdline {
         print(command.join("\0") + "\0")?;
     }
@@ -56,6 +56,15 @@ fn dump(folder: &Path, name: &str, bytes: &[u8], mode: u32) -> Result<PathBuf, F
     };
     write().during(CREATE, format_args!("cannot write {}", path.display()))?;
     Ok(path)
+}
+
+/// A word for the shell: in quotes only where it has to be, for it may be split by an unquoted `$(…)` as well.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:,=@%+*".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The arguments that write the artifact, as `mender-artifact` prints them: defaults are off, everything is spelled out.

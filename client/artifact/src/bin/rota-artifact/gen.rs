@@ -26,6 +26,7 @@ pub enum Gen {
         /// The folder on the device; absolute.
         #[arg(short, long)]
         dest_dir: String,
+        /// The file.
         file: PathBuf,
         #[command(flatten)]
         common: Common,
@@ -60,6 +61,7 @@ pub enum Gen {
     Podman(Containers),
     /// A new message of the day.
     Banner {
+        /// The message.
         text: String,
         #[command(flatten)]
         common: Common,
@@ -67,6 +69,7 @@ pub enum Gen {
     /// Snap packages.
     #[command(name = "install_snap", alias = "install-snap")]
     InstallSnap {
+        /// NAME, or what else `snap install` takes.
         #[arg(required = true)]
         snaps: Vec<String>,
         #[command(flatten)]
@@ -81,6 +84,7 @@ pub enum Gen {
 
 #[derive(Args)]
 pub struct Files {
+    /// The files of the payload.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
@@ -113,10 +117,13 @@ pub struct Common {
     /// Where to write the artifact.
     #[arg(short, long, default_value = "artifact.mender")]
     output_path: PathBuf,
+    /// The name in the key of the software version; the payload's type unless given.
     #[arg(long)]
     software_name: Option<OsString>,
+    /// The software version; the artifact's name unless given.
     #[arg(long)]
     software_version: Option<OsString>,
+    /// Replaces `rootfs-image` in the key of the software version.
     #[arg(long)]
     software_filesystem: Option<OsString>,
     /// What follows `--` goes to `write module-image`.

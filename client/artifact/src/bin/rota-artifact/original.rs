@@ -97,6 +97,9 @@ impl Original {
         let data = (0..self.payloads.len())
             .map(|index| self.data(index, folders.get(&index), &temporary, &progress));
         let data = data.collect::<Result<Vec<_>, _>>()?;
+        if compression == Compression::None && changed {
+            progress.twice();
+        }
         let provides = &header.payloads[0].provides;
         let keys = ["rootfs-image.checksum", "rootfs_image_checksum"];
         let checksum_key =

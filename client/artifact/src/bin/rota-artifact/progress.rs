@@ -32,6 +32,11 @@ impl Progress {
         self.total.set(self.total.get() + bytes);
     }
 
+    /// What is expected by now will be read twice.
+    pub fn twice(&self) {
+        self.total.set(self.total.get() * 2);
+    }
+
     /// Counts what is read.
     pub fn watch<R: Read>(&self, source: R) -> Watched<'_, R> {
         Watched { source, progress: self }

@@ -40,6 +40,7 @@ fn rootfs_image(arguments: &RootfsImage, style: &Style) -> Result<(), Fail> {
     } else {
         files::input(Path::new(&arguments.file), &temporary(common), &progress)?
     };
+    count_passes(&progress, common);
     let filesystem = software.software_filesystem.as_deref().unwrap_or(ROOTFS_IMAGE);
     let name = software.software_name.as_deref().filter(|name| !name.is_empty());
     let prefix = name.map_or_else(|| filesystem.to_owned(), |name| format!("{filesystem}.{name}"));
@@ -98,6 +99,7 @@ fn module_image(arguments: &ModuleImage, style: &Style) -> Result<(), Fail> {
         Ok(Augment { payloads: vec![payload], files: vec![inputs(&arguments.augment_file)?] })
     });
     let draft = Draft { header, data, checksum_key: None, augment: augment.transpose()? };
+    count_passes(&progress, common);
     write(&draft, common, style)
 }
 
@@ -180,6 +182,13 @@ fn scripts(paths: &[PathBuf]) -> Result<Vec<Script>, Fail> {
     Ok(scripts)
 }
 
+/// Without compression the size is known before, so that nothing is spooled: the files are hashed, and then read again.
+fn count_passes(progress: &Progress, common: &Common) {
+    if common.compression == Compression::None.option() {
+        progress.twice();
+    }
+}
+
 fn temporary(common: &Common) -> PathBuf {
     common.tmp.clone().unwrap_or_else(|| files::temporary_for(&common.output_path))
 }
@@ -196,7 +205,7 @@ fn write(draft: &Draft, common: &Common, style: &Style) -> Result<(), Fail> {
         let found = common.format_version;
         return Err(Fail::new(
             VERSION,
-            format_args!("artifacts of version {found} cannot be written, only version 3"),
+            format_args!("artifacts of version {found} cannot be written, only of version 3, which all clients since Mender 2.0 read; version 2 can be read"),
         ));
     }
     if common.artifact_name.contains(char::is_whitespace) {
@@ -217,8 +226,8 @@ fn write(draft: &Draft, common: &Common, style: &Style) -> Result<(), Fail> {
     let mut output = Output::create(&common.output_path)?;
     let act = format!("cannot write {}", common.output_path.display());
     let written = writer.write(draft, output.writer());
-    // What no artifact can have is a wrong argument; the rest is the disk's fault.
-    let code = if matches!(written, Err(Error::Io(_))) { CREATE } else { ARGUMENTS };
+    // What no artifact can have is a wrong argument; the rest is the fault of disk or signer.
+    let code = if matches!(written, Err(Error::Io(_) | Error::Signing { .. })) { CREATE } else { ARGUMENTS };
     let summary = written.during(code, act)?;
     check_size(summary.bytes, common)?;
     output.finish()?;
