@@ -48,13 +48,24 @@ impl Target {
 /// Sends what is logged from `level` up to standard error and to `/dev/log`, as asked; to a deployment's log always.
 pub fn init(level: LevelFilter, stderr: bool, syslog: bool) {
     let syslog = syslog.then(Syslog::open).flatten();
-    if log::set_boxed_logger(Box::new(Logger { stderr, syslog })).is_ok() {
+    if log::set_boxed_logger(Box::new(Logger { stderr, file: None, syslog })).is_ok() {
         log::set_max_level(level);
     }
 }
 
+/// The same to a file, which grows.
+pub fn init_file(level: LevelFilter, path: &Path) -> Result<(), String> {
+    let file = OpenOptions::new().append(true).create(true).open(path);
+    let file = file.map_err(|error| format!("cannot write the log {}: {error}", path.display()))?;
+    if log::set_boxed_logger(Box::new(Logger { stderr: false, file: Some(file), syslog: None })).is_ok() {
+        log::set_max_level(level);
+    }
+    Ok(())
+}
+
 struct Logger {
     stderr: bool,
+    file: Option<File>,
     syslog: Option<Syslog>,
 }
 
@@ -71,6 +82,10 @@ impl log::Log for Logger {
         let text = record.args().to_string();
         if self.stderr {
             let _ = writeln!(io::stderr(), "rota: {}: {text}", name(record.level()));
+        }
+        if let Some(mut file) = self.file.as_ref() {
+            let now = crate::date::rfc3339(crate::date::now());
+            let _ = writeln!(file, "{now} {}: {text}", name(record.level()));
         }
         if let Some(syslog) = &self.syslog {
             syslog.send(record.level(), &text);

@@ -3,16 +3,16 @@
 use std::process::ExitCode;
 
 use rota::cli::{self, Command, Options, HELP};
-use rota::config::{Config, Paths};
 use rota::daemon;
 use rota::device::Device;
 use rota::doctor::{self, Doctor};
 use rota::finding::Finding;
-use rota::provides::Provides;
+use rota::provides::{Facts, Provides};
 use rota::signals::Signals;
 use rota::slot::System;
 use rota::status::Status;
 use rota::sys::signal::Signal;
+use rota::update::bootstrap;
 use rota::update::standalone::Done;
 use rota::update::Engine;
 
@@ -21,7 +21,9 @@ const NOTHING_IN_PROGRESS: u8 = 2;
 const REBOOT_NEEDED: u8 = 4;
 
 fn main() -> ExitCode {
-    let result = cli::parse(std::env::args_os().skip(1)).map_err(|error| error.to_string()).and_then(run);
+    let mut words = std::env::args_os();
+    let menders = cli::is_menders(&words.next().unwrap_or_default());
+    let result = cli::parse(menders, words).map_err(|error| error.to_string()).and_then(run);
     match result {
         Ok(code) => ExitCode::from(code),
         Err(why) => {
@@ -32,25 +34,42 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<u8, String> {
-    let Options { command, paths, log_level } = options;
+    let Options { command, paths, log_level, .. } = options.clone();
+    if options.skip_verify {
+        eprintln!("rota: --skipverify changes nothing: the server's certificate is always verified; --trusted-certs names its CA");
+    }
     match command {
         Command::Help => print!("{HELP}"),
         Command::Version => println!("rota {}", env!("CARGO_PKG_VERSION")),
         Command::Daemon => {
-            let config = Config::load(&paths);
-            config.log_target.init(log_level.unwrap_or(config.log_level));
+            let config = options.config();
+            let level = log_level.unwrap_or(config.log_level);
+            match &options.log_file {
+                Some(file) => rota::log::init_file(level, file)?,
+                None => config.log_target.init(level),
+            }
             daemon::run(Device::with(paths, System::default(), config))?;
         }
         Command::Install { from, reboot_exit_code } => {
-            let mut engine = engine(paths, log_level)?;
+            let mut engine = engine(&options)?;
             if let Some(fault) = engine.device.config.faults.first() {
                 return Err(format!("{fault}; nothing is installed with a faulty configuration"));
             }
             println!("Installing artifact...");
             return Ok(told(engine.install(&from)?, reboot_exit_code));
         }
-        Command::Commit => return Ok(told(engine(paths, log_level)?.commit()?, false)),
-        Command::Rollback => return Ok(told(engine(paths, log_level)?.rollback()?, false)),
+        Command::Commit => return Ok(told(engine(&options)?.commit()?, false)),
+        Command::Rollback => return Ok(told(engine(&options)?.rollback()?, false)),
+        Command::Resume { reboot_exit_code } => {
+            return Ok(told(engine(&options)?.resume()?, reboot_exit_code))
+        }
+        Command::Bootstrap => match engine(&options)?.bootstrap()? {
+            Some(name) => println!("The device provides what the bootstrap artifact {name} says."),
+            None => println!(
+                "There was nothing to do: the device provides {}.",
+                provided(&options)["artifact_name"]
+            ),
+        },
         Command::Doctor { online, json } => {
             rota::log::init(log_level.unwrap_or(log::LevelFilter::Error), true, false);
             let findings = Doctor { device: Device::open(paths, System::default()), online }.examine();
@@ -68,11 +87,11 @@ fn run(options: Options) -> Result<u8, String> {
             }
         }
         Command::ShowArtifact => {
-            let mut facts = Provides::peek(&paths);
+            let mut facts = provided(&options);
             println!("{}", facts.remove("artifact_name").unwrap_or_default());
         }
         Command::ShowProvides => {
-            for (name, value) in Provides::peek(&paths) {
+            for (name, value) in provided(&options) {
                 println!("{name}={value}");
             }
         }
@@ -82,11 +101,28 @@ fn run(options: Options) -> Result<u8, String> {
     Ok(0)
 }
 
-fn engine(paths: Paths, log_level: Option<log::LevelFilter>) -> Result<Engine, String> {
-    let config = Config::load(&paths);
-    rota::log::init(log_level.unwrap_or(log::LevelFilter::Warn), true, false);
+fn engine(options: &Options) -> Result<Engine, String> {
+    let config = options.config();
+    let level = options.log_level.unwrap_or(log::LevelFilter::Warn);
+    match &options.log_file {
+        Some(file) => rota::log::init_file(level, file)?,
+        None => rota::log::init(level, true, false),
+    }
     let signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
-    Ok(Engine::new(Device::with(paths, System::default(), config), signals))
+    let device = Device::with(options.paths.clone(), System::default(), config);
+    let mut engine = Engine::new(device, signals);
+    engine.stop_before = options.stop_before.clone();
+    Ok(engine)
+}
+
+/// What the device provides. A bootstrap artifact that waits is taken first.
+fn provided(options: &Options) -> Facts {
+    if bootstrap::waiting(&options.paths).is_some() {
+        if let Err(why) = engine(options).and_then(|mut engine| engine.bootstrap()) {
+            log::debug!("{why}");
+        }
+    }
+    Provides::peek(&options.paths)
 }
 
 /// Says how a command ended, and with which code the program exits.
@@ -111,6 +147,8 @@ fn told(done: Done, reboot_exit_code: bool) -> u8 {
                 return REBOOT_NEEDED;
             }
         }
+        Done::NotModified => println!("System not modified."),
+        Done::Stopped(before) => println!("Stopped before {before}; resume goes on."),
         Done::Committed => println!("Committed."),
         Done::RolledBack { reboot } => {
             println!("Rolled back.");

@@ -34,6 +34,7 @@ pub struct Provides {
     facts: Facts,
     slots: BTreeMap<String, Facts>,
     of_image: Facts,
+    recorded: bool,
 }
 
 impl Provides {
@@ -41,11 +42,13 @@ impl Provides {
     pub fn open(paths: &Paths) -> Provides {
         let (pair, content) = Pair::open(&paths.data, "provides", SIZE);
         let of_image = of_slot(&paths.conf);
-        let (facts, slots) = match content.as_deref().and_then(read) {
+        let content = content.as_deref().and_then(read);
+        let recorded = content.is_some();
+        let (facts, slots) = match content {
             Some(content) => (content.provides, content.slots),
             None => (of_image.clone(), BTreeMap::new()),
         };
-        Provides { pair, facts, slots, of_image }
+        Provides { pair, facts, slots, of_image, recorded }
     }
 
     /// What they say; changes nothing on the disk.
@@ -57,6 +60,11 @@ impl Provides {
     /// The facts; `artifact_name` is always among them.
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Whether they are on the data partition: they are once anything was installed.
+    pub fn is_recorded(&self) -> bool {
+        self.recorded
     }
 
     /// Whether these facts can be recorded at all.
@@ -98,7 +106,7 @@ impl Provides {
     fn write(&mut self, facts: Facts, slots: BTreeMap<String, Facts>) -> Result<(), record::Error> {
         if (&facts, &slots) != (&self.facts, &self.slots) {
             self.pair.write(&encode(&facts, &slots))?;
-            (self.facts, self.slots) = (facts, slots);
+            (self.facts, self.slots, self.recorded) = (facts, slots, true);
         }
         Ok(())
     }

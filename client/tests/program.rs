@@ -176,7 +176,9 @@ fn installing_by_hand_and_committing() {
          At least one payload requested a reboot of the device it updated.\n"
     );
     assert_eq!(machine.slot(Slot::B)[..image.len()], image);
-    assert!(complaint(&machine, &["install", &file]).1.contains("an update is in progress already"));
+    assert!(complaint(&machine, &["install", &file])
+        .1
+        .contains("Update already in progress. Please commit or roll back first"));
     assert!(complaint(&machine, &["commit"]).1.contains("the trial has not been booted yet"));
 
     assert_eq!(machine.power_on(), Slot::B);

@@ -19,8 +19,10 @@ pub struct Paths {
     pub mender: PathBuf,
     /// Where a Mender client's configuration lies; it counts when there is none of rota's in the slot.
     pub mender_conf: PathBuf,
-    /// Where a Mender client keeps its state, on the data partition. It is read, never written.
+    /// Where a Mender client keeps its state, on the data partition. It is read; only a bootstrap artifact there is removed once taken.
     pub mender_data: PathBuf,
+    /// The Mender client's configuration that counts less, when it is not `mender.conf` in `mender_data`.
+    pub mender_fallback: Option<PathBuf>,
 }
 
 impl Default for Paths {
@@ -35,6 +37,7 @@ impl Default for Paths {
             mender: "/usr/share/mender".into(),
             mender_conf: "/etc/mender".into(),
             mender_data: "/var/lib/mender".into(),
+            mender_fallback: None,
         }
     }
 }
@@ -48,9 +51,14 @@ impl Paths {
             mender_data: variable("MENDER_DATASTORE_DIR").unwrap_or_else(|| self.mender_data.clone()),
             ..self.clone()
         };
-        if !moved.mender_files().is_empty() {
+        if moved.is_menders() {
             *self = moved;
         }
+    }
+
+    /// Whether the configuration is a Mender client's.
+    pub fn is_menders(&self) -> bool {
+        !self.mender_files().is_empty()
     }
 
     /// rota's configuration files in the slot, the later over the earlier.
@@ -74,7 +82,8 @@ impl Paths {
             return Vec::new();
         }
         let main = self.conf_file.clone().unwrap_or_else(|| self.mender_conf.join("mender.conf"));
-        [self.mender_data.join("mender.conf"), main].into_iter().filter(there).collect()
+        let fallback = self.mender_fallback.clone().unwrap_or_else(|| self.mender_data.join("mender.conf"));
+        [fallback, main].into_iter().filter(there).collect()
     }
 }
 

@@ -26,7 +26,8 @@ pub type Renew<'a> = Box<dyn FnMut() -> Result<String, String> + 'a>;
 /// A running download. Reads continue where a broken connection ended; an error means that it is over.
 pub struct Download<'a> {
     server: Server,
-    signed: bool,
+    /// Whether the address may be `http://`.
+    plain: bool,
     uri: String,
     renew: Option<Renew<'a>>,
     renewed: bool,
@@ -66,9 +67,33 @@ impl<'a> Download<'a> {
         renew: Option<Renew<'a>>,
         signals: &'a Signals,
     ) -> io::Result<Download<'a>> {
+        Self::open(server, config, uri, renew, config.verify_keys.is_some(), signals)
+    }
+
+    /// The same at the word of a person, who may name a plain `http://` address.
+    pub fn start_by_hand(
+        server: &Server,
+        config: &Config,
+        uri: &str,
+        signals: &'a Signals,
+    ) -> io::Result<Download<'a>> {
+        if uri.starts_with("http://") && config.verify_keys.is_none() {
+            log::warn!("nothing proves who sends the artifact: {uri} is not https://, and artifact.verify_keys is not set");
+        }
+        Self::open(server, config, uri, None, true, signals)
+    }
+
+    fn open(
+        server: &Server,
+        config: &Config,
+        uri: &str,
+        renew: Option<Renew<'a>>,
+        plain: bool,
+        signals: &'a Signals,
+    ) -> io::Result<Download<'a>> {
         let mut download = Download {
             server: server.clone(),
-            signed: config.verify_keys.is_some(),
+            plain,
             uri: uri.to_owned(),
             renew,
             renewed: false,
@@ -96,7 +121,7 @@ impl<'a> Download<'a> {
 
     fn check_address(&self) -> Result<(), String> {
         let uri = &self.uri;
-        match uri.starts_with("https://") || (self.signed && uri.starts_with("http://")) {
+        match uri.starts_with("https://") || (self.plain && uri.starts_with("http://")) {
             true => Ok(()),
             false => Err(format!(
                 "{uri}: expected an https:// address (http:// only where artifact.verify_keys is set)"

@@ -175,7 +175,7 @@ impl Engine {
     }
 
     /// A record without which the next step may not be taken.
-    fn must_save(&mut self) -> Result<(), Halt> {
+    pub(super) fn must_save(&mut self) -> Result<(), Halt> {
         self.journal.save().map_err(|error| Halt::Failed(error.to_string()))
     }
 

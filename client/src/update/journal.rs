@@ -69,6 +69,8 @@ impl Record {
 pub struct Update {
     /// The state whose action comes next or has begun.
     pub state: Option<State>,
+    /// An update by hand was stopped before this state, and goes on when a person resumes it.
+    pub stopped_before: Option<State>,
     /// Which payload type it has; `None` for an artifact that only sets provides.
     pub payload_type: Option<String>,
     /// Whether an update module installs it.

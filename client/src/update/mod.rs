@@ -1,6 +1,7 @@
 //! Carrying out updates: the state machine, its actions, its journal, and finding back into it after a restart.
 
 mod actions;
+pub mod bootstrap;
 mod download;
 pub mod handler;
 mod health;
@@ -70,12 +71,16 @@ pub struct Engine {
     pub journal: Journal,
     /// The facts that installed artifacts set.
     pub provides: Provides,
+    /// Where updates by hand stop (`standalone::STOPS`).
+    pub stop_before: Vec<State>,
     server: Server,
     signals: Signals,
     timers: Timers,
     deployment: Option<Deployment>,
     boot_faults: Vec<String>,
     healed: bool,
+    /// What came of the bootstrap artifact, until somebody asks.
+    bootstrapped: Option<Result<Option<String>, String>>,
     lock: Option<Lock>,
 }
 
@@ -102,12 +107,14 @@ impl Engine {
             device,
             journal,
             provides,
+            stop_before: Vec::new(),
             server,
             signals,
             timers,
             deployment: None,
             boot_faults: Vec::new(),
             healed: false,
+            bootstrapped: None,
             lock: None,
         }
     }
@@ -168,6 +175,7 @@ impl Engine {
         if let Some(update) = &mut self.journal.record.update {
             update.state = Some(state);
             update.saves += 1;
+            update.stopped_before = None;
             update.installed |= state == State::ArtifactInstall;
         }
         match self.journal.save() {
@@ -250,6 +258,11 @@ impl Engine {
         }
         self.journal.refresh(data);
         self.provides = Provides::open(&self.device.paths);
+        let bootstrapped = self.take_bootstrap();
+        if let Err(why) = &bootstrapped {
+            log::error!("{why}");
+        }
+        self.bootstrapped = Some(bootstrapped);
         Ok(())
     }
 }

@@ -37,10 +37,14 @@ impl Engine {
         }
     }
 
-    /// Whether an update by hand is still a person's affair: its trial is to come, or runs. A module's has no trial that the
-    /// boot loader knows of.
+    /// Whether an update by hand is still a person's affair: it was stopped, or its trial is to come, or runs. A module's has no
+    /// trial that the boot loader knows of.
     fn waits_to_be_tried(&mut self) -> bool {
-        if let Some(update) = self.journal.record.update.as_ref().filter(|update| update.by_module) {
+        let Some(update) = &self.journal.record.update else { return false };
+        if update.stopped_before.is_some() {
+            return true;
+        }
+        if update.by_module {
             return update.state == Some(State::ArtifactReboot);
         }
         self.device.view().map_or(true, |view| match view.standing() {

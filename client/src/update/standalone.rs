@@ -1,17 +1,27 @@
-//! Updates without a server: `rota install`, `commit` and `rollback` (protocol: standalone mode).
+//! Updates without a server: `rota install`, `commit`, `rollback` and `resume` (protocol: standalone mode).
 //!
 //! The same states as in the daemon, but without the restarts between: a person, or a script, does those.
 
 use std::fs::File;
 
-use super::handler::{AnyHandler, Context, Handler, Source};
-use super::journal::{Reboot, Rollback, Update};
+use super::handler::{Handler, Source};
+use super::journal::{Reboot, Rollback, Update, Verdict};
 use super::state::{Outcome, State};
 use super::{Engine, Halt};
 use crate::net::download::Download;
 
 /// Why an update failed that a person undid.
 const BY_HAND: &str = "rolled back by hand";
+
+/// Where a person can have an update stopped: the name of the place, and the state that comes next there.
+pub const STOPS: &[(&str, State)] = &[
+    ("ArtifactInstall_Enter", State::ArtifactInstallEnter),
+    ("ArtifactCommit_Enter", State::ArtifactCommitEnter),
+    ("ArtifactCommit_Leave", State::ArtifactCommitLeave),
+    ("ArtifactRollback_Enter", State::ArtifactRollbackEnter),
+    ("ArtifactFailure_Enter", State::ArtifactFailureEnter),
+    ("Cleanup", State::Cleanup),
+];
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,34 +43,45 @@ pub enum Done {
         /// Whether the machine has to be restarted to be back.
         reboot: bool,
     },
-    /// There is no update to commit or roll back.
+    /// The update was given up before anything was installed.
+    NotModified,
+    /// It stopped where that was asked; the name of the place.
+    Stopped(&'static str),
+    /// There is no update to commit, roll back or resume.
     NothingInProgress,
 }
 
 /// What was found of an update by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TakenUp {
+enum Found {
     /// There is none.
     Nothing,
-    /// It waits for a person, and would go on here.
+    /// It waits to be committed or rolled back, and would go on here.
     Waits(State),
-    /// It had been interrupted, and has been brought to its end.
-    Ended,
+    /// It stopped before this state.
+    Stopped(State),
+    /// It was interrupted, and goes on here to its end.
+    Interrupted(State),
 }
 
 impl Engine {
     /// Installs the artifact from a file, an address, or with `-` from standard input.
     pub fn install(&mut self, from: &str) -> Result<Done, String> {
-        self.take_lock().map_err(why_halted)?;
-        if self.journal.record.update.is_some() && self.take_up()? != TakenUp::Ended {
-            return Err("an update is in progress already; commit or roll it back first".into());
+        match self.find()? {
+            Found::Nothing => {}
+            Found::Interrupted(next) => match self.go_on(next, Done::Committed) {
+                Ok(Done::Stopped(_)) => return in_progress(),
+                Ok(_) => {}
+                Err(why) => log::info!("{why}"),
+            },
+            Found::Waits(_) | Found::Stopped(_) => return in_progress(),
         }
         let (config, signals) = (self.device.config.clone(), self.signals.clone());
         let cannot = |error: std::io::Error| format!("cannot read {from}: {error}");
         let source: Source<'_> = match from {
             "-" => Box::new(std::io::stdin().lock()),
             url if url.contains("://") => {
-                Box::new(Download::start(&self.server, &config, url, None, &signals).map_err(cannot)?)
+                Box::new(Download::start_by_hand(&self.server, &config, url, &signals).map_err(cannot)?)
             }
             file => Box::new(File::open(file).map_err(cannot)?),
         };
@@ -80,24 +101,23 @@ impl Engine {
             }
             Err(halt) => return Err(why_halted(halt)),
         };
-        match self.drive(next)? {
-            State::CheckReboot => self.installed(),
-            _ => self.verdict(Done::InstalledAndCommitted { reboot: false }),
-        }
+        self.go_on(next, Done::InstalledAndCommitted { reboot: false })
     }
 
     /// The artifact is installed: without a way back it is committed at once.
     fn installed(&mut self) -> Result<Done, String> {
         match self.arm_by_hand() {
             Ok((reboot, true)) => Ok(Done::Installed { reboot }),
+            Ok((_, false)) if self.stop_before.contains(&State::ArtifactCommitEnter) => {
+                self.stop(State::ArtifactCommitEnter)
+            }
             Ok((reboot, false)) => {
-                self.drive(State::ArtifactCommitEnter)?;
-                self.verdict(Done::InstalledAndCommitted { reboot })
+                println!("Update Module doesn't support rollback. Committing immediately.");
+                self.go_on(State::ArtifactCommitEnter, Done::InstalledAndCommitted { reboot })
             }
             Err(Halt::Failed(why)) => {
                 self.failed(State::ArtifactReboot, &why);
-                self.drive(State::CheckRollback)?;
-                self.verdict(Done::NothingInProgress)
+                self.go_on(State::CheckRollback, Done::NothingInProgress)
             }
             Err(halt) => Err(why_halted(halt)),
         }
@@ -119,96 +139,125 @@ impl Engine {
 
     /// Commits what `install` left.
     pub fn commit(&mut self) -> Result<Done, String> {
-        match self.take_up()? {
-            TakenUp::Nothing => Ok(Done::NothingInProgress),
-            TakenUp::Ended => self.verdict(Done::Committed),
-            TakenUp::Waits(State::ArtifactReboot) => {
-                Err("the trial has not been booted yet; restart the machine, then commit".into())
+        match self.find()? {
+            Found::Nothing => Ok(Done::NothingInProgress),
+            Found::Interrupted(next) | Found::Stopped(next @ State::ArtifactCommitEnter) => {
+                self.go_on(next, Done::Committed)
             }
-            TakenUp::Waits(_) => {
-                let needs_trial = |update: &Update| update.reboot == Reboot::Automatic;
-                if let Err(reason) = self.ask_waiting(needs_trial, Handler::verify_reboot)? {
-                    self.failed(State::ArtifactVerifyReboot, &reason);
-                    self.drive(State::CheckRollback)?;
-                    return self.verdict(Done::Committed);
+            Found::Stopped(state) => has_stopped(state),
+            Found::Waits(state) => self.commit_waiting(state),
+        }
+    }
+
+    fn commit_waiting(&mut self, next: State) -> Result<Done, String> {
+        if next == State::ArtifactReboot {
+            return Err("the trial has not been booted yet; restart the machine, then commit".into());
+        }
+        if self.update().map_err(why_halted)?.reboot == Reboot::Automatic {
+            match self.with_handler((), Handler::verify_reboot) {
+                Ok(()) => {}
+                Err(Halt::Failed(why)) => {
+                    self.failed(State::ArtifactVerifyReboot, &why);
+                    return self.go_on(State::CheckRollback, Done::Committed);
                 }
-                self.drive(State::ArtifactCommitEnter)?;
-                self.verdict(Done::Committed)
+                Err(halt) => return Err(why_halted(halt)),
             }
         }
+        self.go_on(State::ArtifactCommitEnter, Done::Committed)
     }
 
     /// Undoes what `install` left.
     pub fn rollback(&mut self) -> Result<Done, String> {
-        match self.take_up()? {
-            TakenUp::Nothing => return Ok(Done::NothingInProgress),
-            TakenUp::Ended => {}
-            TakenUp::Waits(_) => {
-                let reboot = self.ask_waiting(|_| true, Handler::needs_rollback_reboot)?.unwrap_or(false);
-                self.update().map_err(why_halted)?.fail(BY_HAND);
-                self.drive(State::CheckRollback)?;
-                return match self.verdict(Done::Committed) {
-                    Err(why) if why == BY_HAND => Ok(Done::RolledBack { reboot }),
-                    other => other,
-                };
+        let next = match self.find()? {
+            Found::Nothing => return Ok(Done::NothingInProgress),
+            Found::Interrupted(next) => return self.roll_back_interrupted(next),
+            Found::Stopped(State::ArtifactInstallEnter) => State::RollbackNotNeeded,
+            Found::Waits(_) => State::CheckRollback,
+            Found::Stopped(State::ArtifactCommitEnter) => {
+                if !self.with_handler(false, Handler::supports_rollback).map_err(why_halted)? {
+                    return Err("what was installed cannot be rolled back; commit it".into());
+                }
+                State::CheckRollback
             }
-        }
-        match self.verdict(Done::Committed) {
+            Found::Stopped(state) => return has_stopped(state),
+        };
+        let reboot = match next {
+            State::CheckRollback => self.with_handler(false, Handler::needs_rollback_reboot).unwrap_or(false),
+            _ => false,
+        };
+        self.update().map_err(why_halted)?.fail(BY_HAND);
+        let done = self.go_on(next, Done::Committed)?;
+        Ok(match done {
+            Done::RolledBack { .. } => Done::RolledBack { reboot },
+            done => done,
+        })
+    }
+
+    fn roll_back_interrupted(&mut self, next: State) -> Result<Done, String> {
+        match self.go_on(next, Done::Committed) {
+            Ok(done @ Done::Stopped(_)) => Ok(done),
             Ok(_) => Err("the update had been committed already".into()),
             Err(why) => {
                 log::info!("{why}");
-                let reboot = self.device.view().is_ok_and(|view| view.booted != view.boot.committed);
-                Ok(Done::RolledBack { reboot })
+                Ok(self.rolled_back_now())
             }
         }
     }
 
-    /// Takes up what a command left. One that was interrupted anywhere else than where a person is waited for goes to its end.
-    fn take_up(&mut self) -> Result<TakenUp, String> {
+    /// Goes on with what was stopped or interrupted, and commits what waits for that.
+    pub fn resume(&mut self) -> Result<Done, String> {
+        match self.find()? {
+            Found::Nothing => Ok(Done::NothingInProgress),
+            Found::Stopped(next) | Found::Interrupted(next) => self.go_on(next, Done::Committed),
+            Found::Waits(state) => self.commit_waiting(state),
+        }
+    }
+
+    /// Takes up what a command left.
+    fn find(&mut self) -> Result<Found, String> {
         self.take_lock().map_err(why_halted)?;
         match &self.journal.record.update {
-            None => return Ok(TakenUp::Nothing),
+            None => return Ok(Found::Nothing),
             Some(update) if update.attempt.deployment.is_some() => {
                 return Err("the update in progress is a deployment's; the daemon carries it out".into())
             }
+            Some(Update { stopped_before: Some(state), .. }) => return Ok(Found::Stopped(*state)),
             Some(_) => {}
         }
-        match self.resume_update() {
-            next @ (State::ArtifactReboot | State::ArtifactVerifyReboot) => Ok(TakenUp::Waits(next)),
-            next => {
-                self.drive(next)?;
-                Ok(TakenUp::Ended)
-            }
-        }
+        Ok(match self.resume_update() {
+            next @ (State::ArtifactReboot | State::ArtifactVerifyReboot) => Found::Waits(next),
+            next => Found::Interrupted(next),
+        })
     }
 
-    fn ask_waiting<T: Default>(
-        &mut self,
-        when: impl FnOnce(&Update) -> bool,
-        ask: fn(&AnyHandler, &mut Context<'_>) -> Result<T, String>,
-    ) -> Result<Result<T, String>, String> {
-        if !when(self.update().map_err(why_halted)?) {
-            return Ok(Ok(T::default()));
-        }
-        match self.with_handler(T::default(), ask) {
-            Ok(answer) => Ok(Ok(answer)),
-            Err(Halt::Failed(why)) => Ok(Err(why)),
-            Err(halt) => Err(why_halted(halt)),
-        }
-    }
-
-    /// Goes from state to state until a person's part begins (`CheckReboot`), or to the end. Restarts are left out.
-    fn drive(&mut self, from: State) -> Result<State, String> {
-        let mut state = from;
+    /// Goes from state to state until a person's part begins, a stop that was asked for, or the end; `good` is what is said at a good one.
+    /// Restarts are left out.
+    fn go_on(&mut self, from: State, good: Done) -> Result<Done, String> {
+        let (mut state, mut left) = (from, Left::Nothing);
         loop {
             state = match state {
-                State::CheckReboot | State::EndOfDeployment => return Ok(state),
                 State::CheckRollbackReboot => State::RollbackSuccessful,
                 // What a person wanted is no failure.
                 State::ArtifactFailureEnter if self.is_undone_by_hand() => State::SaveProvides,
-                state => self.advance(state).map_err(|_| "stopped".to_owned())?,
+                state => state,
             };
+            if state != from && self.stop_before.contains(&state) {
+                return self.stop(state);
+            }
+            match state {
+                State::CheckReboot => return self.installed(),
+                State::EndOfDeployment => return self.verdict(good, left),
+                State::ReportFinal => left = self.left(),
+                _ => {}
+            }
+            state = self.advance(state).map_err(|_| "stopped".to_owned())?;
         }
+    }
+
+    fn stop(&mut self, before: State) -> Result<Done, String> {
+        self.update().map_err(why_halted)?.stopped_before = Some(before);
+        self.must_save().map_err(why_halted)?;
+        Ok(Done::Stopped(name(before)))
     }
 
     fn is_undone_by_hand(&self) -> bool {
@@ -217,13 +266,64 @@ impl Engine {
         self.journal.record.update.as_ref().is_some_and(undone)
     }
 
+    fn left(&self) -> Left {
+        match &self.journal.record.update {
+            Some(update) if update.failure.is_none() => Left::Nothing,
+            Some(update) if update.inconsistent => Left::Inconsistent,
+            Some(update) if update.installed => Left::RolledBack,
+            _ => Left::NotModified,
+        }
+    }
+
     /// What came of the update that has just ended.
-    fn verdict(&self, good: Done) -> Result<Done, String> {
-        match self.journal.record.attempts.last().and_then(|attempt| attempt.verdict.as_ref()) {
-            Some(super::journal::Verdict::Failure(why)) => Err(why.clone()),
+    fn verdict(&mut self, good: Done, left: Left) -> Result<Done, String> {
+        let verdict = self.journal.record.attempts.last().and_then(|attempt| attempt.verdict.clone());
+        match verdict {
+            Some(Verdict::Failure(why)) if why == BY_HAND && left == Left::NotModified => {
+                Ok(Done::NotModified)
+            }
+            Some(Verdict::Failure(why)) if why == BY_HAND => Ok(self.rolled_back_now()),
+            Some(Verdict::Failure(why)) => Err(format!("{why}{}", left.words())),
             _ => Ok(good),
         }
     }
+
+    fn rolled_back_now(&mut self) -> Done {
+        Done::RolledBack { reboot: self.device.view().is_ok_and(|view| view.booted != view.boot.committed) }
+    }
+}
+
+/// What a failed update left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    NotModified,
+    RolledBack,
+    Inconsistent,
+}
+
+impl Left {
+    /// To be told after the reason.
+    fn words(self) -> &'static str {
+        match self {
+            Left::Nothing => "",
+            Left::NotModified => "\nSystem not modified.",
+            Left::RolledBack => "\nRolled back.",
+            Left::Inconsistent => "\nThe system may be in an inconsistent state.",
+        }
+    }
+}
+
+fn in_progress<T>() -> Result<T, String> {
+    Err("Update already in progress. Please commit or roll back first".into())
+}
+
+fn has_stopped<T>(before: State) -> Result<T, String> {
+    Err(format!("the update stopped before {}; rota resume goes on with it", name(before)))
+}
+
+fn name(stop: State) -> &'static str {
+    STOPS.iter().find(|(_, state)| *state == stop).map_or("", |(name, _)| name)
 }
 
 fn why_halted(halt: Halt) -> String {

@@ -49,6 +49,7 @@ impl Machine {
             mender: folder.join("mender"),
             mender_conf: folder.join("mender-conf"),
             mender_data: folder.join("mender-data"),
+            mender_fallback: None,
         };
         let layout = Layout { a: folder.join("slot2"), b: folder.join("slot3") };
         let config = Config {
