@@ -1,6 +1,6 @@
 //! The fuzz targets: bytes from outside, which may do anything but make the library panic, or take memory without bound.
 //! `cargo fuzz` and the bounded loop of the test suite share them.
-use rota_artifact::{ecdsa_der_to_raw, Limits, Reader, SignKey, Signature, Summary, VerifyKey};
+use rota_artifact::{ecdsa_der_to_raw, Limits, Reader, SignKey, Signature, Signer, Summary, VerifyKey};
 
 use crate::craft::{gzip, tar, Craft};
 
@@ -11,7 +11,7 @@ pub struct Target {
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "reader", run: reader, seeds: artifacts },
     Target {
         name: "manifest",
@@ -22,6 +22,7 @@ pub const TARGETS: [Target; 6] = [
     Target { name: "header", run: header, seeds: || archives(&tar(&Craft::default().header)) },
     Target { name: "payload", run: payload, seeds: || archives(&tar(&Craft::default().data)) },
     Target { name: "signature", run: signature, seeds: signatures },
+    Target { name: "key", run: key, seeds: keys },
 ];
 
 /// Small limits find what passes them soon.
@@ -83,6 +84,16 @@ pub fn signature(bytes: &[u8]) {
     let _ = SignKey::from_pem(bytes);
 }
 
+/// The DER of a key, in each of the envelopes that a file may name.
+pub fn key(bytes: &[u8]) {
+    for label in ["PUBLIC KEY", "RSA PUBLIC KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY"] {
+        let body = Signature::encode(bytes);
+        let pem = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
+        let _ = VerifyKey::from_pem(pem.as_bytes()).map(|key| key.verifies(b"manifest", &[7; 64]));
+        let _ = SignKey::from_pem(pem.as_bytes()).map(|key| key.sign(b"manifest").map(|_| key.verify_key()));
+    }
+}
+
 fn artifacts() -> Vec<Vec<u8>> {
     let header = tar(&Craft::default().header);
     let packed =
@@ -113,4 +124,57 @@ fn signatures() -> Vec<Vec<u8>> {
     let der = [&[0x30, 0x44, 0x02, 0x20][..], &[1; 32], &[0x02, 0x20], &[2; 32]].concat();
     let texts = [Signature::encode(&[7; 64]), Signature::encode(&der), PUBLIC.to_owned()];
     texts.map(String::into_bytes).into_iter().chain([der]).collect()
+}
+
+/// A value of DER.
+fn der(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let value = parts.concat();
+    let length = match value.len() as u16 {
+        short @ 0..=0x7f => vec![short as u8],
+        one @ 0x80..=0xff => vec![0x81, one as u8],
+        two => [&[0x82][..], &two.to_be_bytes()].concat(),
+    };
+    [&[tag][..], &length, &value].concat()
+}
+
+/// Keys that are none, but look like one to the end: EC (SEC1, PKCS#8, public), RSA (PKCS#1, PKCS#8, public), Ed25519.
+fn keys() -> Vec<Vec<u8>> {
+    const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+    let (integer, octets, bits, oid) = (0x02, 0x04, 0x03, 0x06);
+    let number = |value: &[u8]| der(integer, &[value]);
+    let envelope = |algorithm: &[u8], key: &[u8]| {
+        der(0x30, &[&number(&[0]), &der(0x30, &[algorithm]), &der(octets, &[key])])
+    };
+    let public =
+        |algorithm: &[u8], key: &[u8]| der(0x30, &[&der(0x30, &[algorithm]), &der(bits, &[&[0], key])]);
+    let (ec_id, rsa_id) = ([der(oid, &[EC]), der(oid, &[P256])].concat(), der(oid, &[RSA]));
+    let point = [&[4][..], &[1; 64]].concat();
+    let sec1 = der(
+        0x30,
+        &[
+            &number(&[1]),
+            &der(octets, &[&[1; 32]]),
+            &der(0xa0, &[&der(oid, &[P256])]),
+            &der(0xa1, &[&der(bits, &[&[0], &point])]),
+        ],
+    );
+    let modulus = number(&[&[0][..], &[0xd1; 256]].concat());
+    let numbers = [number(&[0]), modulus.clone(), number(&[1, 0, 1]), number(&[3; 256]), number(&[5; 128])];
+    let pkcs1 =
+        der(0x30, &[&numbers.concat(), &number(&[5; 128]), &number(&[3]), &number(&[3]), &number(&[3])]);
+    let rsa_public = der(0x30, &[&modulus, &number(&[1, 0, 1])]);
+    let ed25519 = der(oid, &[&[0x2b, 0x65, 0x70]]);
+    vec![
+        envelope(&ec_id, &sec1),
+        public(&ec_id, &point),
+        sec1,
+        envelope(&rsa_id, &pkcs1),
+        public(&rsa_id, &rsa_public),
+        pkcs1,
+        rsa_public,
+        envelope(&ed25519, &der(octets, &[&[7; 32]])),
+        public(&ed25519, &[7; 32]),
+    ]
 }
