@@ -392,3 +392,16 @@ fn exit_codes_of_mender_artifact() {
     let version = folder.run(&link, &["--version"]).good().out();
     assert!(version.starts_with("mender-artifact version 3.9.0"), "{version}");
 }
+
+#[test]
+fn does_it_install_on_this_device() {
+    let folder = workshop("device");
+    let out = ours(&folder, "read -t devA a.mender").good().out();
+    assert!(out.contains("\nInstalls on devA: yes, when the device has artifact rel-0"), "{out}");
+    assert!(ours(&folder, "read -t devB a.mender").fails_with(4).out().contains("\nInstalls on devB: NO\n"));
+    let error = ours(&folder, "validate -k p256.pub -t devB a.mender").fails_with(4).err();
+    assert!(error.contains("it is for devA, not for devB"), "{error}");
+    ours(&folder, "validate -k p256.pub -t devA a.mender").good();
+    assert_eq!(json_of(ours(&folder, "read --json -t devA a.mender"))["installs"], true);
+    assert_eq!(json_of(ours(&folder, "read --json a.mender"))["installs"], Value::Null);
+}

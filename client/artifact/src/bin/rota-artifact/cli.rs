@@ -241,6 +241,9 @@ pub struct Read {
     pub artifact: PathBuf,
     #[command(flatten)]
     pub keys: VerificationKeys,
+    /// Fail unless the artifact installs on this type of device.
+    #[arg(short = 't', long)]
+    pub device_type: Option<String>,
     /// Show no progress.
     #[arg(long)]
     pub no_progress: bool,

@@ -45,6 +45,8 @@ struct Facts {
     header: Header,
     summary: Summary,
     verdict: Verdict,
+    /// The type of device that is asked for.
+    device_type: Option<String>,
 }
 
 fn facts(arguments: &Read, code: Code) -> Result<Facts, Fail> {
@@ -64,7 +66,7 @@ fn facts(arguments: &Read, code: Code) -> Result<Facts, Fail> {
         },
     };
     let summary = reader.validate().during(code, &act)?;
-    Ok(Facts { header, summary, verdict })
+    Ok(Facts { header, summary, verdict, device_type: arguments.device_type.clone() })
 }
 
 pub fn validate(arguments: &Read, style: &Style) -> Result<(), Fail> {
@@ -95,8 +97,17 @@ pub fn read(arguments: &Read, style: &Style) -> Result<(), Fail> {
 }
 
 impl Facts {
-    /// Fails when a key was given and the signature is not by it.
+    /// Does it install on the type of device that is asked for?
+    fn installs(&self) -> Option<bool> {
+        self.device_type.as_ref().map(|device| self.header.depends.device_types.contains(device))
+    }
+
+    /// Fails when a key was given and the signature is not by it, or it is for other devices than that asked for.
     fn check(&self, arguments: &Read) -> Result<(), Fail> {
+        if let (Some(false), Some(device)) = (self.installs(), &self.device_type) {
+            let (path, types) = (arguments.artifact.display(), self.header.depends.device_types.join(", "));
+            return Err(Fail::new(INVALID, format_args!("{path}: it is for {types}, not for {device}")));
+        }
         let fault = match &self.verdict {
             Verdict::Missing => "a key was given, but the artifact is not signed",
             Verdict::Failed(reason) => reason,
@@ -126,7 +137,12 @@ impl Facts {
         };
         let (types, conditions) = (self.header.depends.device_types.join(", "), self.conditions());
         let bytes = self.summary.bytes;
-        format!("Installs on: {types}{conditions}\nSigned: {signed}\nSize: {bytes} bytes, all checksums are right\n")
+        let answer = match (self.installs(), &self.device_type) {
+            (Some(true), Some(device)) => format!("Installs on {device}: yes{conditions}\n"),
+            (Some(false), Some(device)) => format!("Installs on {device}: NO\n"),
+            _ => String::new(),
+        };
+        format!("Installs on: {types}{conditions}\n{answer}Signed: {signed}\nSize: {bytes} bytes, all checksums are right\n")
     }
 
     fn conditions(&self) -> String {
@@ -174,6 +190,7 @@ impl Facts {
                 "key": key.map(|key| json!({"kind": kind(key), "fingerprint": key.fingerprint().to_string()})),
             },
             "augmented": header.augmented,
+            "installs": self.installs(),
             "compatible_types": header.depends.device_types,
             "provides_group": header.artifact_group,
             "depends_artifacts": header.depends.artifact_names,
