@@ -405,3 +405,13 @@ fn does_it_install_on_this_device() {
     assert_eq!(json_of(ours(&folder, "read --json -t devA a.mender"))["installs"], true);
     assert_eq!(json_of(ours(&folder, "read --json a.mender"))["installs"], Value::Null);
 }
+
+#[test]
+fn a_stream_can_be_signed() {
+    let folder = workshop("sign-stream");
+    let line = format!(
+        "{OURS} {WRITE} -f one -o - | {OURS} sign -k p256.pem - >b.mender && {OURS} validate -k p256.pub b.mender && \
+         cat a.mender | {OURS} sign -f -k rsa2048.pem -o c.mender /dev/stdin && {OURS} validate -k rsa2048.pub c.mender"
+    );
+    folder.run("sh", &["-c", &line]).good();
+}

@@ -251,7 +251,7 @@ pub struct Read {
 
 #[derive(Args)]
 pub struct Sign {
-    /// The artifact.
+    /// The artifact; `-` signs from the standard input to the standard output.
     pub artifact: PathBuf,
     /// Where to write the signed artifact; it replaces the artifact unless given.
     #[arg(short, long)]

@@ -57,6 +57,25 @@ pub fn open_artifact<'a>(path: &Path, progress: &'a Progress) -> Result<impl Rea
     Ok(progress.watch(source))
 }
 
+/// Opens an artifact that is read more than once: from the standard input or a pipe it is kept in a temporary file.
+pub fn open_to_reread(path: &Path) -> Result<File, Fail> {
+    let act = format!("cannot open the artifact {}", path.display());
+    let mut source: Box<dyn Read> = match path == Path::new("-") {
+        true => Box::new(io::stdin()),
+        false => {
+            let file = File::open(path).during(OPEN, &act)?;
+            if file.metadata().during(OPEN, &act)?.is_file() {
+                return Ok(file);
+            }
+            Box::new(file)
+        }
+    };
+    let mut kept = spool_file(&scratch())?;
+    io::copy(&mut source, &mut kept).during(OPEN, act)?;
+    kept.rewind().during(CREATE, "cannot read the temporary file")?;
+    Ok(kept)
+}
+
 /// A file for a payload. What cannot be read twice is kept in a temporary file.
 pub fn input<'a>(path: &Path, temporary: &Path, progress: &'a Progress) -> Result<Input<'a>, Fail> {
     let act = format!("cannot read {}", path.display());

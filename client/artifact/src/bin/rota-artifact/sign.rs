@@ -1,10 +1,12 @@
 //! `sign`: a new signature, and every other byte as it was.
+use std::io::Seek;
+
 use rota_artifact::{resign, Limits, Reader};
 use serde_json::json;
 
 use crate::{
     cli::Sign,
-    fail::{During, Fail, ARGUMENTS, CREATE, INVALID},
+    fail::{During, Fail, ARGUMENTS, CREATE, INVALID, OPEN},
     files, keys,
     output::Output,
     progress::Progress,
@@ -19,7 +21,9 @@ pub fn run(arguments: &Sign, style: &Style) -> Result<(), Fail> {
     })?;
     let progress = Progress::new("Signing", false);
 
-    let reader = Reader::new(files::open_artifact(path, &progress)?, &Limits::default());
+    let mut source = files::open_to_reread(path)?;
+    progress.expect(2 * source.metadata().during(OPEN, path.display())?.len());
+    let reader = Reader::new(progress.watch(&source), &Limits::default());
     let reader = reader.during(INVALID, path.display())?;
     if reader.signature().is_some() && !arguments.force {
         let message = format!("{} is signed already; use --force to replace the signature", path.display());
@@ -29,8 +33,9 @@ pub fn run(arguments: &Sign, style: &Style) -> Result<(), Fail> {
 
     let target = arguments.output_path.as_deref().unwrap_or(path);
     let mut output = Output::create(target)?;
-    let source = files::open_artifact(path, &progress)?;
-    resign(source, &*signer, &Limits::default(), output.writer()).during(CREATE, target.display())?;
+    source.rewind().during(OPEN, path.display())?;
+    resign(progress.watch(&source), &*signer, &Limits::default(), output.writer())
+        .during(CREATE, target.display())?;
     output.finish()?;
     style.done(target, || json!({"signed": target}))
 }
