@@ -6,8 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rota::boot::{self, Boot, Settings, State};
 use rota::slot::Slot;
+
+#[path = "../examples/fw_turns.rs"]
+mod fw_turns;
+use fw_turns::{in_turn, open};
 
 const SIZE: usize = 0x1800;
 const BLOCK: usize = 0x1000;
@@ -47,45 +50,8 @@ fn flash() -> Option<PathBuf> {
     std::env::var_os("MTD_SHIM").map(PathBuf::from)
 }
 
-fn open(folder: &Path) -> Box<dyn Boot> {
-    let env_dir = Some(folder.to_owned());
-    boot::open(&Settings { backend: "uboot".into(), env_dir, parts: [2, 3] }).unwrap()
-}
-
-fn fw(folder: &Path, program: &str, arguments: &[&str]) -> String {
-    let config = folder.join("fw_env.config");
-    let output = Command::new(program).arg("-c").arg(config).args(arguments).output().unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && errors.is_empty(), "{program} {arguments:?}: {errors}");
-    String::from_utf8(output.stdout).unwrap().trim_end_matches('\n').to_owned()
-}
-
 fn bytes(folder: &Path, number: usize) -> Vec<u8> {
     fs::read(folder.join(format!("mtd{number}"))).unwrap()
-}
-
-/// Both programs change the environment in turn; both always see the change of the other.
-fn in_turn(folder: &Path) {
-    assert!(open(folder).state().is_err(), "erased flash is no environment");
-    assert!(open(folder).repair(Slot::A).unwrap().is_some());
-    let mut slot = Slot::A;
-    for turn in 0..6 {
-        fw(folder, "fw_setenv", &["turn", &turn.to_string()]);
-        slot = slot.other();
-        open(folder).arm(slot).unwrap();
-        let armed = State { committed: slot.other(), trial: Some(slot), attempts_left: 1 };
-        assert_eq!(open(folder).state().unwrap(), armed);
-        assert_eq!(fw(folder, "fw_printenv", &["-n", "upgrade_available"]), "1");
-        fw(folder, "fw_setenv", &["bootcount", "1"]);
-        assert_eq!(open(folder).state().unwrap(), State { attempts_left: 0, ..armed });
-        open(folder).commit(slot).unwrap();
-        assert_eq!(
-            fw(folder, "fw_printenv", &["-n", "mender_boot_part"]),
-            if slot == Slot::A { "2" } else { "3" }
-        );
-        assert_eq!(fw(folder, "fw_printenv", &["-n", "turn"]), turn.to_string());
-        assert_eq!(open(folder).repair(Slot::A).unwrap(), None, "both copies hold it");
-    }
 }
 
 #[test]
