@@ -32,7 +32,7 @@ impl Api {
         })?;
         let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[ca])).build();
         let config = Agent::config_builder().tls_config(tls).http_status_as_error(false);
-        let agent = config.timeout_global(Some(Duration::from_secs(60))).build().new_agent();
+        let agent = config.timeout_global(Some(Duration::from_secs(180))).build().new_agent();
         let mut api = Api { agent, base: base.into(), token: String::new() };
         let basic = format!("Basic {}", BASE64_STANDARD.encode(format!("{email}:{password}")));
         let login = Request::post(api.url("/useradm/auth/login", "v1")).header("Authorization", basic);

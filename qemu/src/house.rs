@@ -26,6 +26,11 @@ impl House {
         Ok(House { root, build })
     }
 
+    /// Where outputs of builds go.
+    pub fn build(&self) -> &Path {
+        &self.build
+    }
+
     /// A file of the checkout.
     pub fn source(&self, path: &str) -> Result<PathBuf> {
         let object = self.root.join(path);

@@ -39,19 +39,36 @@ impl Tree {
     /// What every release for machines of `kind` has in common.
     pub fn base(house: &House, kind: &dyn Kind, at: PathBuf) -> Result<Tree> {
         let debian = Debian::new(house, kind.architecture())?;
-        let tree = Tree(folder(at)?);
-        for path in FOLDERS {
-            folder(tree.0.join(path))?;
+        let tree = Tree::small(&debian, kind.kernel(), kind.modules(), at)?;
+        if !kind.early_modules().is_empty() {
+            tree.add_initramfs(&debian, kind)?;
         }
-        tree.add_busybox(&debian)?;
-        tree.add_kernel(&debian, kind)?;
-        tree.add_libraries(&debian)?;
         tree.add_rota(house, kind)?;
         tree.add_init(kind)?;
         for (path, content) in kind.files(house)? {
             tree.write(path, &content, 0o644)?;
         }
         Ok(tree)
+    }
+
+    /// A kernel (Debian's metapackage) and modules, BusyBox, the C library.
+    pub fn small(debian: &Debian, kernel: &str, modules: &[&str], at: PathBuf) -> Result<Tree> {
+        let tree = Tree(folder(at)?);
+        for path in FOLDERS {
+            folder(tree.0.join(path))?;
+        }
+        tree.add_busybox(debian)?;
+        let (files, version) = kernel_files(debian, kernel)?;
+        tree.copy(&files.join(format!("boot/vmlinuz-{version}")), "/boot/vmlinuz", 0o644)?;
+        tree.add_modules(&files, &version, modules)?;
+        tree.add_libraries(debian)?;
+        Ok(tree)
+    }
+
+    /// Adds all files of a package.
+    pub fn add_package(&self, debian: &Debian, package: &str) -> Result<()> {
+        let files = debian.unpacked(package)?.join(".");
+        run::output(Command::new("cp").arg("-a").arg(files).arg(&self.0)).map(drop)
     }
 
     /// A second tree with the same files, sharing their bytes. [`Tree::write`] replaces a file, so the first one stays as it is.
@@ -106,23 +123,13 @@ impl Tree {
         Ok(())
     }
 
-    fn add_kernel(&self, debian: &Debian, kind: &dyn Kind) -> Result<()> {
-        let package = debian.kernel(kind.kernel())?;
-        let files = debian.unpacked(&package)?;
-        let version = package.trim_start_matches("linux-image-");
-        let modules = Path::new("lib/modules").join(version);
-        self.copy(&files.join(format!("boot/vmlinuz-{version}")), "/boot/vmlinuz", 0o644)?;
-        if !files.join(&modules).join("modules.dep.bin").exists() {
-            run::output(run::admin("depmod").arg("-b").arg(&files).arg(version))?;
-        }
-        self.add_modules(&files, version, kind.modules())?;
-        if !kind.early_modules().is_empty() {
-            let early = Tree(folder(self.0.with_extension("initramfs"))?);
-            early.add_busybox_as_init(debian)?;
-            early.add_modules(&files, version, kind.early_modules())?;
-            early.pack(&self.at("/boot/initrd.img"))?;
-        }
-        Ok(())
+    /// An initramfs with the modules that the root file system needs.
+    fn add_initramfs(&self, debian: &Debian, kind: &dyn Kind) -> Result<()> {
+        let (files, version) = kernel_files(debian, kind.kernel())?;
+        let early = Tree(folder(self.0.with_extension("initramfs"))?);
+        early.add_busybox_as_init(debian)?;
+        early.add_modules(&files, &version, kind.early_modules())?;
+        early.pack(&self.at("/boot/initrd.img"))
     }
 
     /// Modules with those that they need, and the list of them for init.
@@ -162,7 +169,7 @@ impl Tree {
     }
 
     /// Packs the tree as an initramfs, and removes it.
-    fn pack(self, archive: &Path) -> Result<()> {
+    pub fn pack(self, archive: &Path) -> Result<()> {
         let script = r#"set -o pipefail; cd "$1"; find . | cpio -o -H newc --quiet -R 0:0 | gzip -6 >"$2""#;
         let packed = std::path::absolute(archive).context("find", archive.display())?;
         run::output(Command::new("bash").args(["-c", script, "bash"]).arg(&self.0).arg(packed))?;
@@ -212,4 +219,15 @@ impl Tree {
         }
         self.write("/etc/partitions", partitions.as_bytes(), 0o644)
     }
+}
+
+/// The files of the kernel that a metapackage stands for, with the lists of its modules made; and its version.
+fn kernel_files(debian: &Debian, metapackage: &str) -> Result<(PathBuf, String)> {
+    let package = debian.kernel(metapackage)?;
+    let files = debian.unpacked(&package)?;
+    let version = package.trim_start_matches("linux-image-").to_string();
+    if !files.join("lib/modules").join(&version).join("modules.dep.bin").exists() {
+        run::output(run::admin("depmod").arg("-b").arg(&files).arg(&version))?;
+    }
+    Ok((files, version))
 }

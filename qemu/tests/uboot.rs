@@ -51,6 +51,7 @@ struct Case {
 }
 
 const ON_TRIAL: Option<&str> = Some("slot A committed, slot B on trial");
+/// The first five depend on who counts: all of them are run where the script does, those where U-Boot does.
 const CASES: [Case; 12] = [
     Case {
         what: "A is committed",
@@ -119,22 +120,22 @@ const CASES: [Case; 12] = [
 #[test]
 fn the_boot_script_chooses_the_slot_and_counts() -> Result<()> {
     let mut lab = Lab::new("uboot", &Arm64Fast)?;
-    states(&mut lab, &FAST)?;
+    states(&mut lab, &FAST, &CASES)?;
     broken_slots(&mut lab, &FAST)
 }
 
 #[test]
 fn u_boot_counts_and_the_boot_script_chooses() -> Result<()> {
     let mut lab = Lab::new("uboot-card", &Arm64)?;
-    states(&mut lab, &CARD)
+    states(&mut lab, &CARD, &CASES[..5])
 }
 
-fn states(lab: &mut Lab, board: &Board) -> Result<()> {
+fn states(lab: &mut Lab, board: &Board, cases: &[Case]) -> Result<()> {
     let mut machine = lab.new_machine()?;
     let image = lab.build(lab.release("release-2"))?.image;
     fill_b(&machine, board, &image)?;
     let built_in = Copies((board.copies)(&machine.disk())?.0).variables(&machine.disk())?;
-    for case in &CASES {
+    for case in cases {
         println!("{}: slot {}{}", case.what, case.starts.0, if case.starts.1 { " on trial" } else { "" });
         write(&machine, board, &built_in, case.copies)?;
         machine.power_on()?;
