@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod console;
+pub mod cuts;
 pub mod debian;
 pub mod demo;
 pub mod disk;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rota_qemu::cuts::cuts;
 use rota_qemu::error::{check, Context, Result};
 use rota_qemu::kind::{Arm64, Arm64Fast, Copies, Kind, Slot};
 use rota_qemu::lab::Lab;
@@ -118,6 +119,12 @@ fn a_board_with_an_sd_card_and_a_watchdog() -> Result<()> {
     machine.power_on()?;
     check("the slot", machine.wait_until_up()?.slot, Slot::B)?;
     machine.expect_committed(Slot::B, "good")
+}
+
+/// Each of the moments three times: this machine starts in a fraction of the time of a PC.
+#[test]
+fn a_power_cut_anywhere_leaves_the_old_or_the_new_and_a_truthful_report() -> Result<()> {
+    cuts("arm64-fast-power", &Arm64Fast, "rota: counted boot", 3)
 }
 
 /// A machine with a good release in slot B, committed by way of an update.
