@@ -68,7 +68,8 @@ impl Tree {
     /// Adds all files of a package.
     pub fn add_package(&self, debian: &Debian, package: &str) -> Result<()> {
         let files = debian.unpacked(package)?.join(".");
-        run::output(Command::new("cp").arg("-a").arg(files).arg(&self.0)).map(drop)
+        // What replaces a file replaces a link, too: it does not write to where that leads on this host.
+        run::output(Command::new("cp").args(["-a", "--remove-destination"]).arg(files).arg(&self.0)).map(drop)
     }
 
     /// A second tree with the same files, sharing their bytes. [`Tree::write`] replaces a file, so the first one stays as it is.
@@ -83,7 +84,7 @@ impl Tree {
 
     /// Writes a file of the tree, `mode` as in chmod. `path` is absolute, as on the device.
     pub fn write(&self, path: &str, content: &[u8], mode: u32) -> Result<()> {
-        let file = self.at(path);
+        let file = self.at(path)?;
         self.remove(path)?;
         folder(file.parent().unwrap_or(&self.0).to_path_buf())?;
         fs::write(&file, content).context("write", file.display())?;
@@ -93,18 +94,28 @@ impl Tree {
 
     /// Takes a file out of the tree; it may be absent.
     pub fn remove(&self, path: &str) -> Result<()> {
-        match fs::remove_file(self.at(path)) {
+        match fs::remove_file(self.at(path)?) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context("remove", path),
             _ => Ok(()),
         }
     }
 
-    fn at(&self, path: &str) -> PathBuf {
-        self.0.join(path.trim_start_matches('/'))
+    /// Where a path of the device lies on this host. A link on the way there would be followed on this host, and so is refused.
+    fn at(&self, path: &str) -> Result<PathBuf> {
+        let file = self.0.join(path.trim_start_matches('/'));
+        let within = file.ancestors().skip(1).take_while(|folder| *folder != self.0);
+        match within.into_iter().find(|folder| folder.is_symlink()) {
+            None => Ok(file),
+            Some(link) => Err(Error::Unexpected {
+                what: link.display().to_string(),
+                expected: format!("a folder on the way to {path}"),
+                found: "a link".into(),
+            }),
+        }
     }
 
     fn link(&self, path: &str, target: &str) -> Result<()> {
-        symlink(target, self.at(path)).context("link", path)
+        symlink(target, self.at(path)?).context("link", path)
     }
 
     fn copy(&self, from: &Path, path: &str, mode: u32) -> Result<()> {
@@ -116,7 +127,7 @@ impl Tree {
         self.copy(&busybox.join("bin/busybox"), "/bin/busybox", 0o755)?;
         // Every architecture's BusyBox has the same applets, so the host's own one may list them.
         for applet in run::output(Command::new("busybox").arg("--list-full"))?.lines() {
-            if applet != "bin/busybox" && self.at(applet).parent().is_some_and(Path::is_dir) {
+            if applet != "bin/busybox" && self.at(applet)?.parent().is_some_and(Path::is_dir) {
                 self.link(applet, "/bin/busybox")?;
             }
         }
@@ -129,7 +140,7 @@ impl Tree {
         let early = Tree(folder(self.0.with_extension("initramfs"))?);
         early.add_busybox_as_init(debian)?;
         early.add_modules(&files, &version, kind.early_modules())?;
-        early.pack(&self.at("/boot/initrd.img"))
+        early.pack(&self.at("/boot/initrd.img")?)
     }
 
     /// Modules with those that they need, and the list of them for init.
@@ -188,7 +199,7 @@ impl Tree {
                 let path = file.strip_prefix(&files).unwrap_or(file).to_string_lossy();
                 match fs::read_link(file) {
                     Ok(target) => {
-                        folder(self.at(&path).parent().unwrap_or(&self.0).to_path_buf())?;
+                        folder(self.at(&path)?.parent().unwrap_or(&self.0).to_path_buf())?;
                         self.link(&path, &target.to_string_lossy())?;
                     }
                     Err(_) => self.copy(file, &path, 0o755)?,
@@ -214,7 +225,7 @@ impl Tree {
         self.write("/etc/hostname", kind.name().as_bytes(), 0o644)?;
         let mut partitions = String::new();
         for (device, place, file_system) in kind.mounts() {
-            folder(self.at(place))?;
+            folder(self.at(place)?)?;
             partitions += &format!("{device} {place} {file_system}\n");
         }
         self.write("/etc/partitions", partitions.as_bytes(), 0o644)
@@ -230,4 +241,25 @@ fn kernel_files(debian: &Debian, metapackage: &str) -> Result<(PathBuf, String)>
         run::output(run::admin("depmod").arg("-b").arg(&files).arg(&version))?;
     }
     Ok((files, version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_through_a_link() -> Result<()> {
+        let scratch = folder(std::env::temp_dir().join(format!("rota-tree-{}", std::process::id())))?;
+        let outside = scratch.join("outside");
+        fs::write(&outside, "of the host").context("write", outside.display())?;
+        let tree = Tree(folder(scratch.join("tree"))?);
+        tree.link("file", &outside.to_string_lossy())?;
+        tree.link("folder", &scratch.to_string_lossy())?;
+
+        tree.write("/file", b"of the tree", 0o644)?;
+        let error = tree.write("/folder/outside", b"of the tree", 0o644).unwrap_err();
+        assert!(error.to_string().ends_with("expected a folder on the way to /folder/outside, found a link"));
+        assert_eq!(fs::read(&outside).context("read", outside.display())?, b"of the host");
+        fs::remove_dir_all(&scratch).context("remove", scratch.display())
+    }
 }

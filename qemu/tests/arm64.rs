@@ -39,6 +39,7 @@ fn a_good_release_stays_and_bad_ones_fall_back() -> Result<()> {
     fs::write(&zeroes, vec![0xff; 64 << 20]).context("write", zeroes.display())?;
     lab.publish(lab.release("zeroed"))?;
     let deployment = lab.server.deploy("zeroed", &device)?;
+    machine.wait_for(" of zeroed", UPDATE)?;
     machine.wait_for("rota: booting slot A", UPDATE)?;
     machine.cut_power()?;
     Arm64Fast.layout().fill(&machine.disk(), Arm64Fast.partition(Slot::A), &zeroes)?;
@@ -69,7 +70,9 @@ fn an_environment_may_get_lost() -> Result<()> {
     lab.publish(lab.release("tried"))?;
     let deployment = lab.server.deploy("tried", &device)?;
     machine.wait_for("rota: booting slot A", UPDATE)?;
-    destroy(&mut machine, &[1])?;
+    machine.cut_power()?;
+    let flags = Arm64Fast.copies(&machine.disk())?.0.map(|copy| copy[4]);
+    destroy(&mut machine, &[usize::from(flags[1] > flags[0])])?;
     machine.power_on()?;
     let end = lab.server.watch(&deployment, UPDATE, |_| ())?;
     println!("  {}: {}", end.status, end.substate);
