@@ -3,12 +3,13 @@
 //!
 //! `ROTA_SEED=N` repeats a run's moments.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::error::{check, Error, Result};
 use crate::kind::{Kind, Slot};
 use crate::lab::{Lab, FIRST_RELEASE};
 use crate::machine::{Machine, BOOT};
+use crate::random::Random;
 use crate::server::{Deployment, UPDATE};
 
 /// Where in an update the power fails: some random time, up to `within` milliseconds, after a line on the console.
@@ -41,7 +42,9 @@ struct Home {
 pub fn cuts(name: &str, kind: &'static dyn Kind, trial: &'static str, rounds: usize) -> Result<()> {
     let mut random = Random::new();
     let mut lab = Lab::new(name, kind)?;
-    let mut machine = lab.machine()?;
+    let mut machine = lab.new_machine()?;
+    machine.lose_unflushed(random.fork())?;
+    machine.power_on()?;
     let device = lab.server.accept_next(BOOT)?;
     let mut home = Home { slot: Slot::A, release: FIRST_RELEASE.into() };
     for (n, moment) in (1..).zip((0..rounds).flat_map(|_| moments(trial))) {
@@ -53,8 +56,8 @@ pub fn cuts(name: &str, kind: &'static dyn Kind, trial: &'static str, rounds: us
         machine.wait_for(moment.after, UPDATE)?;
         let delay = Duration::from_millis(random.below(moment.within));
         std::thread::sleep(delay);
-        machine.cut_power()?;
-        println!("cut {n}: {} ms after “{}”", delay.as_millis(), moment.after);
+        let losses = machine.cut_power()?;
+        println!("cut {n}: {} ms after “{}”; {losses}", delay.as_millis(), moment.after);
         home = outlives_it(&lab, &mut machine, &deployment, (home, new), (trial, trials))?;
     }
     println!("and an update without a cut");
@@ -98,25 +101,4 @@ fn outlives_it(
     }
     machine.expect_committed(home.slot, &home.release)?;
     Ok(home)
-}
-
-/// Numbers to spread moments with (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let clock =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_micros() as u64);
-        let seed =
-            std::env::var("ROTA_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(clock % 1_000_000);
-        println!("ROTA_SEED={seed}");
-        Random(seed)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
-    }
 }

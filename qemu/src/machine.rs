@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use crate::console::Console;
 use crate::error::{check, Context, Error, Result};
 use crate::kind::{Kind, Loader, Slot};
+use crate::lossy::{self, Losses, LossyDisk};
+use crate::random::Random;
 use crate::wait::{secs, until, Look};
 
 /// How long a boot may take on a busy host.
@@ -24,6 +26,8 @@ pub struct Machine {
     power: Option<Power>,
     /// Where the clock starts at power on; the host's time when there is none.
     clock: Option<String>,
+    /// Its disk, when it has a write cache.
+    lossy: Option<LossyDisk>,
     commands: u64,
 }
 
@@ -51,7 +55,7 @@ impl Machine {
     /// A machine whose disk is `disk.img` in `folder`. It is switched off.
     pub fn new(kind: &'static dyn Kind, folder: PathBuf) -> Result<Machine> {
         let console = Console::new(folder.join("console.log"))?;
-        Ok(Machine { kind, folder, console, power: None, clock: None, commands: 0 })
+        Ok(Machine { kind, folder, console, power: None, clock: None, lossy: None, commands: 0 })
     }
 
     pub fn kind(&self) -> &'static dyn Kind {
@@ -71,11 +75,24 @@ impl Machine {
         self.clock = start.map(String::from);
     }
 
+    /// Puts a write cache before the disk, where the kind of machine has one: from the next power on, what was not flushed
+    /// is lost or torn by a power cut, as `random` decides. Until it is flushed, it is not seen on the disk from outside.
+    pub fn lose_unflushed(&mut self, random: Random) -> Result<()> {
+        if self.kind.has_write_cache() {
+            self.lossy = Some(LossyDisk::open(&self.folder, random)?);
+        }
+        Ok(())
+    }
+
     /// Switches the machine on.
     pub fn power_on(&mut self) -> Result<()> {
         self.cut_power()?;
         self.console.skip();
-        let mut qemu = self.kind.qemu(&self.folder)?;
+        let disk = match &mut self.lossy {
+            Some(disk) => disk.serve().map(|()| lossy::ADDRESS)?,
+            None => "disk.img",
+        };
+        let mut qemu = self.kind.qemu(&self.folder, disk)?;
         qemu.args(["-chardev", "socket,id=shell,path=shell.sock,server=on,wait=off"]);
         if let Some(clock) = &self.clock {
             qemu.arg("-rtc").arg(format!("base={clock}"));
@@ -94,14 +111,13 @@ impl Machine {
         Ok(())
     }
 
-    /// Cuts the power, wherever the machine is. What the disk was told to write is written; what the machine still
-    /// held in its memory is lost.
-    pub fn cut_power(&mut self) -> Result<()> {
-        if let Some(mut power) = self.power.take() {
-            power.qemu.kill().context("kill", "the machine")?;
-            power.qemu.wait().context("wait for", "the machine")?;
-        }
-        Ok(())
+    /// Cuts the power, wherever the machine is. What the machine held in its memory is lost, and some of what its disk held in
+    /// a write cache.
+    pub fn cut_power(&mut self) -> Result<Losses> {
+        let Some(mut power) = self.power.take() else { return Ok(Losses::default()) };
+        power.qemu.kill().context("kill", "the machine")?;
+        power.qemu.wait().context("wait for", "the machine")?;
+        self.lossy.as_mut().map_or_else(|| Ok(Losses::default()), LossyDisk::cut)
     }
 
     /// Waits for a line with `text` on the console, after the last line that was waited for.

@@ -121,12 +121,16 @@ backend = \"uboot\"
         self.set_copies(disk, &Copies([env.clone(), env]))
     }
 
-    fn qemu(&self, _folder: &Path) -> Result<Command> {
+    fn qemu(&self, _folder: &Path, disk: &str) -> Result<Command> {
         let mut qemu = virt();
-        qemu.args(["-drive", "if=none,id=disk,format=raw,file=disk.img"]);
+        qemu.args(["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
         qemu.args(["-device", "sdhci-pci", "-device", "sd-card,drive=disk"]);
         qemu.args(["-device", "i6300esb", "-watchdog-action", "reset"]);
         Ok(qemu)
+    }
+
+    fn has_write_cache(&self) -> bool {
+        false
     }
 
     fn loader(&self, disk: &Path) -> Result<Loader> {

@@ -126,9 +126,9 @@ backend = \"uboot\"
         layout.fill(disk, DATA, &data)
     }
 
-    fn qemu(&self, _folder: &Path) -> Result<Command> {
+    fn qemu(&self, _folder: &Path, disk: &str) -> Result<Command> {
         let mut qemu = arm64::virt();
-        qemu.args(["-drive", "if=none,id=disk,format=raw,file=disk.img"]);
+        qemu.args(["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
         qemu.args(["-device", "nvme,drive=disk,serial=lab"]);
         Ok(qemu)
     }

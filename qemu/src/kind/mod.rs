@@ -121,8 +121,12 @@ pub trait Kind: Sync {
     /// Makes a disk with `image` in slot A, committed, and nothing in slot B. `work` is a folder for files on the way.
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()>;
     /// The emulator with all that the machine is made of: console on standard output, the lab's shell on the
-    /// character device `shell`. It runs in the folder of the machine, whose disk is `disk.img`.
-    fn qemu(&self, folder: &Path) -> Result<Command>;
+    /// character device `shell`. It runs in the folder of the machine; `disk` is QEMU's `file=` for its disk.
+    fn qemu(&self, folder: &Path, disk: &str) -> Result<Command>;
+    /// Whether its disk has a write cache that a power cut takes along. An SD card has none: what it has acknowledged is there.
+    fn has_write_cache(&self) -> bool {
+        true
+    }
     /// Reads the boot loader's records from a disk.
     fn loader(&self, disk: &Path) -> Result<Loader>;
 }

@@ -116,7 +116,7 @@ env_dir = \"/boot/efi/grub-mender-grubenv\"
         layout.fill(disk, DATA, &data)
     }
 
-    fn qemu(&self, folder: &Path) -> Result<Command> {
+    fn qemu(&self, folder: &Path, disk: &str) -> Result<Command> {
         let firmware = Path::new(OVMF).join("OVMF_CODE_4M.fd");
         if !firmware.exists() {
             return Err(Error::Missing { object: firmware, next: "run scripts/deps".into() });
@@ -131,7 +131,7 @@ env_dir = \"/boot/efi/grub-mender-grubenv\"
         qemu.arg("-drive")
             .arg(format!("if=pflash,unit=0,format=raw,readonly=on,file={}", firmware.display()));
         qemu.args(["-drive", "if=pflash,unit=1,format=raw,file=firmware-vars.fd"]);
-        qemu.args(["-drive", "if=none,id=disk,format=raw,file=disk.img"]);
+        qemu.args(["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
         qemu.args(["-device", "nvme,drive=disk,serial=lab,bootindex=0"]);
         qemu.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
         Ok(qemu)
