@@ -17,5 +17,6 @@ pub mod random;
 pub mod release;
 pub mod run;
 pub mod server;
+pub mod soak;
 pub mod tree;
 pub mod wait;

@@ -3,9 +3,10 @@
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: rota-qemu demo [--once]
+const USAGE: &str = "usage: rota-qemu demo [--once] | soak KIND COUNT
   demo    shows a good update and three bad ones on a virtual machine, and keeps it running
-          --once   ends after the last step; the exit status says whether all steps went well";
+          --once   ends after the last step; the exit status says whether all steps went well
+  soak    cuts the power of machines of a kind until it was cut COUNT times, those of earlier runs counted";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -13,6 +14,9 @@ fn main() -> ExitCode {
     let done = match arguments[..] {
         ["demo"] => rota_qemu::demo::run(false),
         ["demo", "--once"] => rota_qemu::demo::run(true),
+        ["soak", kind, count] if count.parse::<u64>().is_ok() => {
+            rota_qemu::soak::run(kind, count.parse().unwrap_or_default())
+        }
         ["--help" | "-h"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -88,6 +88,14 @@ impl Kind for Arm64 {
         &[("/dev/mmcblk0p4", "/data", "ext4")]
     }
 
+    fn trial_line(&self) -> &'static str {
+        ", bootcount 1 of"
+    }
+
+    fn fall_back_line(&self) -> &'static str {
+        "the trial is over"
+    }
+
     fn client(&self) -> &'static str {
         "[slots]
 a = \"/dev/mmcblk0p2\"

@@ -90,6 +90,14 @@ impl Kind for Arm64Fast {
         &[("/dev/nvme0n1p4", "/data", "ext4"), ("/dev/nvme0n1p1", "/boot/uboot", "vfat")]
     }
 
+    fn trial_line(&self) -> &'static str {
+        ", bootcount 1 of"
+    }
+
+    fn fall_back_line(&self) -> &'static str {
+        "the trial is over"
+    }
+
     fn client(&self) -> &'static str {
         "[slots]
 a = \"/dev/nvme0n1p2\"

@@ -112,6 +112,10 @@ pub trait Kind: Sync {
     fn shell(&self) -> &'static str;
     /// What is mounted at start: device, folder, file system.
     fn mounts(&self) -> &'static [(&'static str, &'static str, &'static str)];
+    /// What is in the line with which the boot loader starts a trial, and in no other.
+    fn trial_line(&self) -> &'static str;
+    /// What is in the line with which it ends one that was not committed.
+    fn fall_back_line(&self) -> &'static str;
     /// The client's configuration of slots and boot loader, TOML.
     fn client(&self) -> &'static str;
     /// The partitions of the disk.

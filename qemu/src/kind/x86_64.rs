@@ -83,6 +83,14 @@ impl Kind for X86_64 {
         &[("/dev/nvme0n1p4", "/data", "ext4"), ("/dev/nvme0n1p1", "/boot/efi", "vfat")]
     }
 
+    fn trial_line(&self) -> &'static str {
+        ") rota.trial=1"
+    }
+
+    fn fall_back_line(&self) -> &'static str {
+        "on trial and not committed"
+    }
+
     fn client(&self) -> &'static str {
         "[slots]
 a = \"/dev/nvme0n1p2\"
