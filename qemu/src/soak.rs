@@ -24,7 +24,11 @@ pub fn run(kind: &str, count: u64) -> Result<()> {
     let mut random = Random::new();
     while tally.cuts < count {
         let round = ROUND.min(count - tally.cuts);
+        let before = tally.cuts;
         if let Err(error) = machine(kind, random.fork(), round, &mut tally, &faults, &file) {
+            if tally.cuts == before {
+                return Err(error);
+            }
             faults.push(format!("after {} cuts: {error}", tally.cuts));
             save(&file, &tally, &faults)?;
             eprintln!("{error}");
