@@ -45,8 +45,8 @@ pub fn collect(engine: &mut Engine) -> Attributes {
 fn basics(engine: &mut Engine) -> Attributes {
     let mut basics = Attributes::new();
     let version = env!("CARGO_PKG_VERSION");
-    for (name, value) in engine.provides.facts() {
-        add(&mut basics, name, value);
+    for (name, value) in engine.reported_provides() {
+        add(&mut basics, &name, &value);
     }
     let faults = engine.faults();
     let mut set = |name: &str, value: &str| {

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod date;
 pub mod device;
 pub mod doctor;
+pub mod epoch;
 pub mod finding;
 pub mod identity;
 pub mod inventory;

@@ -227,19 +227,94 @@ fn rolls_back(server: &Server, machine: &Machine) -> String {
 
 #[test]
 fn a_server_with_troubles_of_its_own_rolls_nobody_back() {
-    for code in [503, 429, 401] {
+    for code in [503, 429] {
         let (server, mut machine) = on_trial();
         machine.config.health_timeout = Duration::from_secs(1);
         server.trick(move |request| request.reports("installing").then(|| Reply::code(code)));
         machine.run_to_report(&server);
         assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-2", Slot::B));
-        let remark = server.events().into_iter().find_map(|event| match event {
-            Event::Status(status, Some(remark)) if status == "success" => Some(remark),
-            _ => None,
-        });
-        let remark = remark.unwrap_or_default();
+        let remark = remark(&server);
         assert!(remark.starts_with("committed although") && remark.contains(&code.to_string()), "{remark}");
     }
+}
+
+/// The remark that the report of the success carries.
+fn remark(server: &Server) -> String {
+    let remark = server.events().into_iter().find_map(|event| match event {
+        Event::Status(status, remark) if status == "success" => Some(remark.unwrap_or_default()),
+        _ => None,
+    });
+    remark.expect("a success")
+}
+
+/// It was reached over verified TLS; it is asked once more with a new token, and then no longer.
+#[test]
+fn a_server_that_refuses_the_token_commits_after_one_more_authorisation() {
+    let (server, machine) = on_trial();
+    server.trick(|request| request.reports("installing").then(|| Reply::code(401)));
+    let since = std::time::Instant::now();
+    machine.run_to_report(&server);
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-2", Slot::B));
+    assert!(since.elapsed() < machine.config.health_timeout, "it waited for the limit");
+    let remark = remark(&server);
+    assert!(remark.starts_with("committed although") && remark.contains("401"), "{remark}");
+    let first = server
+        .events()
+        .into_iter()
+        .take_while(|event| *event != Event::Status("success".into(), Some(remark.clone())));
+    let first: Vec<Event> = first.collect();
+    let count = |what: fn(&Event) -> bool| first.iter().filter(|event| what(event)).count();
+    assert_eq!(count(|event| matches!(event, Event::Status(status, _) if status == "installing")), 2);
+    assert_eq!(count(|event| *event == Event::Authorised), 2, "{first:?}");
+}
+
+#[test]
+fn a_server_that_does_not_admit_the_device_in_the_trial_commits_and_is_told_later() {
+    let (server, machine) = on_trial();
+    server.refuse(5);
+    let told = |_: &[Event]| machine.journal().attempts.iter().any(|attempt| !attempt.unreported);
+    machine.run(&server, told);
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-2", Slot::B));
+    let remark = remark(&server);
+    assert_eq!(
+        remark,
+        "committed although the server does not admit this device (401 dev auth: unauthorized)"
+    );
+    let attempts = machine.journal().attempts;
+    assert!(
+        !attempts[0].unreported && format!("{:?}", attempts[0].verdict).contains(&remark),
+        "{attempts:?}"
+    );
+}
+
+#[test]
+fn a_server_that_vanishes_in_the_trial_for_a_while_rolls_nobody_back() {
+    let (server, mut machine) = on_trial();
+    machine.config.health_timeout = Duration::from_secs(40);
+    let mut broken = 3;
+    server.trick(move |request| {
+        let vanishes = request.reports("installing") && broken > 0;
+        vanishes.then(|| {
+            broken -= 1;
+            Reply::code(0)
+        })
+    });
+    machine.run_to_report(&server);
+    assert_eq!((machine.artifact_name().as_str(), remark(&server).as_str()), ("rel-2", ""));
+    let events = &machine.journal().attempts[0].events;
+    assert!(events.iter().any(|event| event.contains("the server is not reached")), "{events:?}");
+}
+
+#[test]
+fn a_server_that_vanishes_in_the_trial_for_good_rolls_back() {
+    let (server, mut machine) = on_trial();
+    machine.config.health_timeout = Duration::from_secs(2);
+    server.trick(|request| {
+        let vanishes = request.reports("installing") || request.path.ends_with("auth_requests");
+        vanishes.then(|| Reply::code(0))
+    });
+    let reason = rolls_back(&server, &machine);
+    assert!(reason.contains("the server was not reached within 2 s"), "{reason}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use rota::boot;
+use rota::provides::Provides;
 use rota::signals::Signals;
 use rota::slot::Slot;
 use rota::update::standalone::Done;
@@ -326,4 +327,89 @@ fn an_update_by_hand_that_nobody_committed_ends_and_polling_goes_on() {
     let verdict = format!("{:?}", record.attempts[0].verdict);
     assert!(verdict.contains("fell back to slot A"), "{verdict}");
     assert_eq!(machine.artifact_name(), "rel-1");
+}
+
+/// A machine whose artifacts must be signed, and the key for it.
+fn with_key(server: &Server) -> (Machine, rota_artifact::SignKey) {
+    let mut machine = Machine::new(server);
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let file = machine.paths.conf.join("verify.pem");
+    std::fs::write(&file, pair.public_key_pem()).unwrap();
+    machine.config.verify_keys = Some(vec![file]);
+    (machine, rota_artifact::SignKey::from_pem(pair.serialize_pem().as_bytes()).unwrap())
+}
+
+/// Deploys a release with this epoch, and lets the machine try and commit it.
+fn release(
+    server: &Server,
+    machine: &Machine,
+    key: Option<&rota_artifact::SignKey>,
+    name: &str,
+    epoch: &str,
+) {
+    let provides = if epoch.is_empty() { vec![] } else { vec![("rota.epoch", epoch)] };
+    let signer = key.map(|key| key as &dyn rota_artifact::Signer);
+    server.forget_events();
+    server.deploy(name, Artifact { provides, signer, ..Artifact::new(name, name.as_bytes()) }.bytes());
+    if machine.run_to_report(server) == Exit::Restarting {
+        machine.power_on();
+        machine.run_to_report(server);
+    }
+}
+
+#[test]
+fn no_release_below_the_committed_epoch_is_installed() {
+    let server = Server::start();
+    let (machine, key) = with_key(&server);
+    let slot = machine.slot(Slot::B);
+    release(&server, &machine, Some(&key), "garbage", "five");
+    assert!(
+        server.failure().0.contains("rota.epoch is \"five\", expected a number"),
+        "{}",
+        server.failure().0
+    );
+    assert_eq!(machine.slot(Slot::B), slot);
+    release(&server, &machine, Some(&key), "rel-5", "5");
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-5", Slot::B));
+    let slot = machine.slot(Slot::A);
+    for (name, epoch, words) in [
+        ("rel-4", "4", "the artifact has epoch 4 (rota.epoch); this device has committed epoch 5"),
+        ("older", "", "names no epoch (rota.epoch), which counts as 0; this device has committed epoch 5"),
+    ] {
+        release(&server, &machine, Some(&key), name, epoch);
+        assert!(server.failure().0.contains(words), "{}", server.failure().0);
+        assert_eq!((machine.artifact_name().as_str(), machine.slot(Slot::A)), ("rel-5", slot.clone()));
+    }
+    // What the image holds counts when the data partition is lost, and an equal epoch is good enough.
+    for file in ["epoch.0", "epoch.1", "provides.0", "provides.1"] {
+        std::fs::write(machine.paths.data.join(file), "garbage").unwrap();
+    }
+    std::fs::write(machine.paths.lib.join("epoch"), "5\n").unwrap();
+    release(&server, &machine, Some(&key), "rel-4", "4");
+    assert!(server.failure().0.contains("epoch 4"), "{}", server.failure().0);
+    release(&server, &machine, Some(&key), "rel-5b", "5");
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-5b", Slot::A));
+    // Going back to a slot is no installation.
+    machine.start_in(Slot::B);
+    machine.run(&server, |_| machine.boot_state().committed == Slot::B);
+}
+
+#[test]
+fn a_trial_that_rolls_back_raises_no_floor_and_unsigned_epochs_are_ignored() {
+    let server = Server::start();
+    let (mut machine, key) = with_key(&server);
+    machine.health_check("exit 1\n");
+    release(&server, &machine, Some(&key), "rel-9", "9");
+    assert_eq!(machine.power_on(), Slot::A);
+    machine.run_to_report(&server);
+    assert_eq!(rota::epoch::peek(&machine.paths), 0);
+    std::fs::remove_dir_all(machine.paths.conf.join("health.d")).unwrap();
+    let keys = machine.config.verify_keys.take();
+    release(&server, &machine, None, "rel-8", "8");
+    assert_eq!((machine.artifact_name().as_str(), rota::epoch::peek(&machine.paths)), ("rel-8", 0));
+    assert!(!Provides::peek(&machine.paths).contains_key("rota.epoch"));
+    machine.config.verify_keys = keys;
+    release(&server, &machine, Some(&key), "rel-1b", "1");
+    assert_eq!((machine.artifact_name().as_str(), rota::epoch::peek(&machine.paths)), ("rel-1b", 1));
+    assert_eq!(Provides::peek(&machine.paths)["rota.epoch"], "1");
 }

@@ -19,6 +19,8 @@
 #   ROTA_VERIFY_KEYS          public keys that the device accepts artifacts of (rota-conf installs them)
 #   ROTA_STATE_SCRIPTS        recipes (of class rota-state-scripts) whose scripts go into the artifact
 #   ROTA_PRODUCTION           "1": refuse to build what must not leave the house
+#   ROTA_EPOCH                a number that never falls: a device that has committed it installs no release with a lower one
+#                             (needs signed artifacts; stands in the image and in the artifact)
 #   ROTA_ARTIFACT_ARGS        further arguments of `rota-artifact write rootfs-image`
 #   ROTA_BOOT_FILES           files of the boot partition, in the form of IMAGE_BOOT_FILES
 # What the data partition begins with: install it into /data.
@@ -41,6 +43,7 @@ ROTA_VERIFY_KEYS ?= ""
 ROTA_PRODUCTION ?= "0"
 ROTA_STATE_SCRIPTS ?= ""
 ROTA_ARTIFACT_ARGS ?= ""
+ROTA_EPOCH ?= ""
 ROTA_BOOT_FILES ?= "${@'rota-grub/*' if d.getVar('ROTA_BACKEND') == 'grub' else d.getVar('IMAGE_BOOT_FILES') or ''}"
 
 # The kernel lives in the slot; the client, and for U-Boot its environment's defaults, too.
@@ -82,7 +85,7 @@ def rota_production_faults(d):
 
 # --- the root file system
 
-ROOTFS_POSTPROCESS_COMMAND += "rota_fstab rota_boot_folder"
+ROOTFS_POSTPROCESS_COMMAND += "rota_fstab rota_boot_folder rota_epoch"
 
 python rota_fstab () {
     rootfs = d.getVar("IMAGE_ROOTFS")
@@ -90,6 +93,18 @@ python rota_fstab () {
         fstab.write("\n# rota: from the board's layout\n" + d.getVar("ROTA_FSTAB"))
     for line in d.getVar("ROTA_FSTAB").splitlines():
         bb.utils.mkdirhier(rootfs + line.split()[1])
+}
+
+# The least epoch of this image: losing the data partition does not lower the floor below it.
+python rota_epoch () {
+    epoch = d.getVar("ROTA_EPOCH")
+    if epoch:
+        if not (epoch.isdecimal() and int(epoch) < 2 ** 64):
+            bb.fatal('ROTA_EPOCH = "%s": expected a number from 0 to %d' % (epoch, 2 ** 64 - 1))
+        folder = d.getVar("IMAGE_ROOTFS") + d.getVar("nonarch_libdir") + "/rota"
+        bb.utils.mkdirhier(folder)
+        with open(os.path.join(folder, "epoch"), "w", encoding="utf-8") as file:
+            file.write(epoch + "\n")
 }
 
 # With tryboot the firmware starts the kernel from a boot partition. The slot carries what belongs there, and the client
@@ -149,6 +164,9 @@ IMAGE_CMD:mender () {
             set -- "$@" -s "$script"
         done
     done
+    if [ -n "${ROTA_EPOCH}" ]; then
+        set -- "$@" --provides "rota.epoch:${ROTA_EPOCH}"
+    fi
     if [ -n "${ROTA_SIGNING_KEY}" ]; then
         set -- "$@" -k "${ROTA_SIGNING_KEY}"
     fi

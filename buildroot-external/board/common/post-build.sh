@@ -46,6 +46,14 @@ if [ ! -e "$conf" ] || [ "$(head -n 1 "$conf")" = "$made" ]; then
 fi
 printf 'artifact_name=%s\n' "$ROTA_ARTIFACT_NAME" >"$TARGET_DIR/etc/rota/artifact_info"
 
+# The least epoch of this image: losing the data partition does not lower the floor for releases below it.
+rm -f "$TARGET_DIR/usr/lib/rota/epoch"
+case ${ROTA_EPOCH:-} in
+'') ;;
+*[!0-9]*) fail "BR2_PACKAGE_ROTA_EPOCH is $ROTA_EPOCH: expected a number" ;;
+*) mkdir -p "$TARGET_DIR/usr/lib/rota" && echo "$ROTA_EPOCH" >"$TARGET_DIR/usr/lib/rota/epoch" ;;
+esac
+
 case $(fact backend) in
 uboot)
     # Where the client finds U-Boot's environment, and what it makes a lost one anew from.

@@ -29,7 +29,7 @@ genimage --rootpath "$work/empty" --tmppath "$work/genimage.tmp" --inputpath "$w
 # The artifact, and whether the device will take it.
 # shellcheck disable=SC2086 # words, each an argument
 rota-artifact write rootfs-image $ROTA_ARTIFACT_ARGS --no-progress -n "$ROTA_ARTIFACT_NAME" -t "$ROTA_DEVICE_TYPE" -f "$image" \
-    ${ROTA_SIGNING_KEY:+-k "$ROTA_SIGNING_KEY"} -o "$artifact"
+    ${ROTA_EPOCH:+--provides "rota.epoch:$ROTA_EPOCH"} ${ROTA_SIGNING_KEY:+-k "$ROTA_SIGNING_KEY"} -o "$artifact"
 set --
 for key in $ROTA_VERIFY_KEYS; do set -- "$@" -k "$key"; done
 rota-artifact validate --no-progress "$artifact" "$@"

@@ -415,3 +415,14 @@ fn a_stream_can_be_signed() {
     );
     folder.run("sh", &["-c", &line]).good();
 }
+
+#[test]
+fn an_epoch_is_a_fact_like_any_other() {
+    let folder = Folder::new("epoch");
+    folder.file("image.ext4", "an image");
+    ours(&folder, "write rootfs-image -n rel-5 -t devA -f image.ext4 -o a.mender --provides rota.epoch:5")
+        .good();
+    let file = fs::File::open(folder.path().join("a.mender")).unwrap();
+    let reader = rota_artifact::Reader::new(file, &rota_artifact::Limits::default()).unwrap();
+    assert_eq!(reader.header().payloads[0].provides["rota.epoch"], "5");
+}

@@ -200,19 +200,23 @@ impl Server {
         for url in self.urls.clone() {
             let headers = [("X-MEN-Signature", signature.as_str())];
             let answer = self.send(&url, Method::POST, api::AUTH_PATH, &headers, Some(&body));
-            match answer {
+            let error = match answer {
                 Ok(answer) if answer.code == 200 => match std::str::from_utf8(&answer.body).map(str::trim) {
                     Ok(token) if !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()) => {
                         log::info!("authorised by {url}");
                         self.session = Some(Session { url, token: token.to_owned() });
                         return Ok(());
                     }
-                    _ => last = Error::Answer { act: api::AUTHORISE, found: "no token in it".into() },
+                    _ => Error::Answer { act: api::AUTHORISE, found: "no token in it".into() },
                 },
-                Ok(answer) => last = answer.error(api::AUTHORISE),
-                Err(error) => last = error,
+                Ok(answer) => answer.error(api::AUTHORISE),
+                Err(error) => error,
+            };
+            log::debug!("{error}");
+            // A server that answered tells more than one that did not.
+            if error.reached() || !last.reached() {
+                last = error;
             }
-            log::debug!("{last}");
         }
         Err(last)
     }

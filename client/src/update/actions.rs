@@ -238,13 +238,17 @@ impl Engine {
         if failed && undone && !update.committed {
             return Ok(Outcome::Done);
         }
-        let mut facts = if update.committed || !failed { update.provides.clone() } else { old };
+        let (committed, epoch) = (update.committed || !failed, update.epoch);
+        let mut facts = if committed { update.provides.clone() } else { old };
         if failed {
             update.inconsistent = true;
             facts.insert("artifact_name".into(), format!("{}_INCONSISTENT", update.attempt.artifact));
             facts.extend(
                 update.provides.get("artifact_group").map(|group| ("artifact_group".into(), group.clone())),
             );
+        }
+        if committed {
+            self.epoch.committed(epoch, &self.device.paths);
         }
         let running = self.device.booted().ok();
         if let Err(error) = self.provides.save(facts, running) {

@@ -63,7 +63,9 @@ impl Engine {
                 "expected an artifact without payload, found the payload type {payload_type}"
             ));
         }
-        let facts = provides::apply(self.provides.facts(), header, &header.payloads);
+        let mut facts = provides::apply(self.provides.facts(), header, &header.payloads);
+        // Nobody vouches for it here; the image holds its own.
+        facts.remove(crate::epoch::KEY);
         Provides::fits(&facts)?;
         Ok(facts)
     }

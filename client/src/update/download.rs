@@ -10,6 +10,7 @@ use super::journal::Update;
 use super::scripts;
 use super::state::{Outcome, State};
 use super::{Act, Engine, Halt};
+use crate::epoch;
 use crate::net::download::Download;
 use crate::provides::{Facts, Provides};
 
@@ -59,16 +60,21 @@ impl Engine {
                 "no update is begun while the journal has no room on the data partition".into(),
             ));
         }
+        let epoch = self.check_epoch(&header)?;
         let payload_type = header.payloads[0].payload_type.clone();
         let paths = self.device.paths.clone();
         let by_module =
             payload_type.as_deref().map(|name| handler::by_module(name, &self.device)).transpose()?;
-        let facts = provides::apply(self.provides.facts(), &header, &header.payloads);
+        let mut facts = provides::apply(self.provides.facts(), &header, &header.payloads);
+        if self.device.config.verify_keys.is_none() {
+            facts.remove(epoch::KEY);
+        }
         Provides::fits(&facts)?;
         let update = self.update()?;
         update.payload_type = payload_type;
         update.by_module = by_module.unwrap_or(false);
         update.provides = facts;
+        update.epoch = epoch;
         self.save_state(State::Download)?;
         scripts::save(&self.device.paths.data, &header.scripts).map_err(|error| {
             Halt::Failed(format!(
@@ -125,6 +131,17 @@ impl Engine {
         Ok(())
     }
 
+    /// The artifact's epoch, refused below the floor. Without keys nobody vouches for it.
+    fn check_epoch(&self, header: &Header) -> Result<Option<u64>, Halt> {
+        if self.device.config.verify_keys.is_some() {
+            return Ok(self.epoch.check(header, &self.device.paths)?);
+        }
+        if header.payloads.iter().any(|payload| payload.provides.contains_key(epoch::KEY)) {
+            log::warn!("the artifact's {} is ignored: artifact.verify_keys is not set", epoch::KEY);
+        }
+        Ok(None)
+    }
+
     /// Whether this artifact is for this device, as it is now, and for this client.
     fn check_header(&self, header: &Header) -> Result<(), Halt> {
         let device_type = self.device.config.device_type.as_deref();
@@ -143,9 +160,11 @@ impl Engine {
         }
     }
 
-    /// What the device provides, and its type.
-    pub(super) fn reported_provides(&self) -> Facts {
+    /// What the device provides, its floor for releases, and its type.
+    pub(crate) fn reported_provides(&self) -> Facts {
         let mut facts = self.provides.facts().clone();
+        let floor = Some(self.epoch.floor(&self.device.paths)).filter(|floor| *floor > 0);
+        facts.extend(floor.map(|floor| (epoch::KEY.to_owned(), floor.to_string())));
         facts.extend(self.device.config.device_type.clone().map(|name| ("device_type".to_owned(), name)));
         facts
     }

@@ -74,11 +74,20 @@ impl Engine {
     fn look_until(&mut self, started: Instant, limit: Duration) -> Result<Look, Halt> {
         let id = self.update()?.attempt.deployment.clone().unwrap_or_default();
         let mut troubled = None;
+        let mut refused = false;
         loop {
             let (last, asked) = match self.look(&id) {
+                // Whoever refuses this device twice, with a new token between, is there and means it: more of that tells nothing.
+                Look::Troubled(error) if error.code() == Some(401) && refused => {
+                    return Ok(Look::Troubled(error))
+                }
                 Look::Troubled(error) => {
                     let asked = error.retry_after();
                     log::warn!("{error}");
+                    if error.code() == Some(401) {
+                        self.server.forget_token();
+                        refused = true;
+                    }
                     troubled = Some(error.clone());
                     (Look::Troubled(error), asked)
                 }

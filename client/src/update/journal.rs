@@ -77,6 +77,8 @@ pub struct Update {
     pub by_module: bool,
     /// The provides that the device has once it is committed.
     pub provides: BTreeMap<String, String>,
+    /// The epoch of the artifact, when one of the device's keys has signed it.
+    pub epoch: Option<u64>,
     /// How many states were saved.
     pub saves: u32,
     /// The slot that was booted when it began.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::config::Paths;
 use crate::device::Device;
+use crate::epoch::Epoch;
 use crate::identity::Identity;
 use crate::net::api::Deployment;
 use crate::net::Server;
@@ -73,6 +74,8 @@ pub struct Engine {
     pub provides: Provides,
     /// Where updates by hand stop (`standalone::STOPS`).
     pub stop_before: Vec<State>,
+    /// The floor for releases.
+    pub epoch: Epoch,
     server: Server,
     signals: Signals,
     timers: Timers,
@@ -102,12 +105,14 @@ impl Engine {
         }
         let journal = Journal::open(&paths.data);
         let provides = Provides::open(&paths);
+        let epoch = Epoch::open(&paths);
         let timers = Timers::new(&device.config);
         Engine {
             device,
             journal,
             provides,
             stop_before: Vec::new(),
+            epoch,
             server,
             signals,
             timers,
@@ -240,6 +245,7 @@ impl Engine {
                 "the journal has no room on the data partition; updates are refused until it has".into(),
             );
         }
+        faults.extend(crate::epoch::of_image(&self.device.paths).err());
         faults.extend(clock_fault());
         faults.extend(self.journal.record.faults());
         faults
@@ -258,6 +264,7 @@ impl Engine {
         }
         self.journal.refresh(data);
         self.provides = Provides::open(&self.device.paths);
+        self.epoch = Epoch::open(&self.device.paths);
         let bootstrapped = self.take_bootstrap();
         if let Err(why) = &bootstrapped {
             log::error!("{why}");

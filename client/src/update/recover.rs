@@ -117,7 +117,10 @@ impl Engine {
             self.provide_what_runs(booted);
         }
         match view.standing() {
-            Standing::Committed => self.device.mark_committed(),
+            Standing::Committed => {
+                self.device.mark_committed();
+                self.epoch.committed(None, &self.device.paths);
+            }
             Standing::Armed => {
                 log::warn!(
                     "slot {} is armed for a trial of which the journal knows nothing; it is called off",

@@ -18,6 +18,8 @@ pub struct Artifact<'a> {
     pub scripts: Vec<Script>,
     pub compression: Compression,
     pub signer: Option<&'a dyn Signer>,
+    /// Further facts.
+    pub provides: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Artifact<'a> {
@@ -30,11 +32,13 @@ impl<'a> Artifact<'a> {
             scripts: Vec::new(),
             compression: Compression::None,
             signer: None,
+            provides: Vec::new(),
         }
     }
 
     pub fn bytes(self) -> Vec<u8> {
-        let facts = BTreeMap::from([("rootfs-image.version".to_owned(), self.name.to_owned())]);
+        let mut facts = BTreeMap::from([("rootfs-image.version".to_owned(), self.name.to_owned())]);
+        facts.extend(self.provides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let payload = PayloadHeader {
             payload_type: Some(self.payload_type.to_owned()),
             provides: facts,

@@ -93,8 +93,11 @@ pub fn read(stream: &mut impl Read) -> io::Result<Option<Request>> {
     Ok(Some(Request { method, path, headers, body }))
 }
 
-/// Writes an answer; true when the connection is over.
+/// Writes an answer, or none at all where its code is 0; true when the connection is over.
 pub fn write(stream: &mut impl Write, reply: &Reply) -> io::Result<bool> {
+    if reply.code == 0 {
+        return Ok(true);
+    }
     let mut head = format!("HTTP/1.1 {} Whatever\r\n", reply.code);
     if !reply.headers.iter().any(|(name, _)| *name == "Content-Length") && reply.code != 204 {
         head += &format!("Content-Length: {}\r\n", reply.body.len());
