@@ -365,7 +365,21 @@ fn payloads() -> Vec<Mutation> {
     damaged[crc] ^= 1;
     let header = |name, bytes| craft(|craft| (craft.header_name, craft.header_bytes) = (name, Some(bytes)));
     let plain_header = tar(&Craft::default().header);
+    // A header that extends the next one: of PAX (this file, or all), of GNU (name, link).
+    let extended = |flag: u8, text: &[u8]| {
+        let mut data = Vec::new();
+        append(&mut data, "extension", flag, text);
+        append(&mut data, "file1", b'0', b"hello\n");
+        data.extend([0; 1024]);
+        craft(|craft| craft.data_bytes = Some(data))
+    };
+    const KEPT: &str = "it would have to be kept in memory";
     vec![
+        stricter("extension header x", "TarMember", KEPT, extended(b'x', b"20 mtime=1700000000\n")),
+        same("extension header g", "TarMember", extended(b'g', b"20 mtime=1700000000\n")),
+        stricter("extension header L", "TarMember", KEPT, extended(b'L', b"file1\0")),
+        stricter("extension header K", "TarMember", KEPT, extended(b'K', b"file1\0")),
+        same("sparse file of GNU", "TarMember", extended(b'S', b"")),
         same("two files", "Ok", data(vec![("a", "1"), ("b", "2")])),
         same("no file", "Ok", data(vec![])),
         same("empty file in the payload", "Ok", data(vec![("a", "")])),

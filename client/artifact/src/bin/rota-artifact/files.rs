@@ -8,7 +8,7 @@ use std::{
 };
 
 use rota_artifact::Input;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::{
     fail::{During, Fail, ARGUMENTS, CREATE, OPEN},
@@ -130,6 +130,34 @@ pub fn scratch() -> PathBuf {
 pub fn spool_file(folder: &Path) -> Result<File, Fail> {
     let made = tempfile::tempfile_in(folder).map_err(plain);
     made.during(CREATE, format_args!("cannot make a temporary file in {}", folder.display()))
+}
+
+/// A temporary file with a name, for another program.
+pub struct NamedTemporary {
+    file: NamedTempFile,
+    _temporary: Temporary,
+}
+
+/// Makes one.
+pub fn named_temporary() -> Result<NamedTemporary, Fail> {
+    let folder = scratch();
+    let made = NamedTempFile::new_in(&folder).map_err(plain);
+    let file = made.during(CREATE, format_args!("cannot make a temporary file in {}", folder.display()))?;
+    Ok(NamedTemporary { _temporary: Temporary::new(file.path()), file })
+}
+
+impl NamedTemporary {
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    pub fn as_file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    pub fn as_file_mut(&mut self) -> &mut File {
+        self.file.as_file_mut()
+    }
 }
 
 /// A folder that is removed in the end.

@@ -141,14 +141,14 @@ fn exists(root: &FileSystem, path: &str) -> bool {
 }
 
 fn read(root: &FileSystem, path: &str) -> Result<String, Fail> {
-    let file = tempfile::NamedTempFile::new().during(ARGUMENTS, "cannot make a temporary file")?;
-    let out = file.reopen().during(ARGUMENTS, "cannot make a temporary file")?;
+    let file = files::named_temporary()?;
+    let out = file.as_file().try_clone().during(ARGUMENTS, "cannot make a temporary file")?;
     root.read(path, Stdio::from(out))?;
     fs::read_to_string(file.path()).during(INVALID, path)
 }
 
 fn write(root: &FileSystem, path: &str, bytes: &[u8]) -> Result<(), Fail> {
-    let mut file = tempfile::NamedTempFile::new().during(ARGUMENTS, "cannot make a temporary file")?;
-    file.write_all(bytes).and_then(|()| file.flush()).during(ARGUMENTS, "cannot write a temporary file")?;
+    let mut file = files::named_temporary()?;
+    file.as_file_mut().write_all(bytes).during(ARGUMENTS, "cannot write a temporary file")?;
     root.write(file.path(), path, 0o644, true)
 }

@@ -6,7 +6,7 @@ mod partitions;
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Stdio,
@@ -20,7 +20,7 @@ pub use filesystem::FileSystem;
 use crate::{
     cli::{Cat, Cp, Install, Rewrite, Rm},
     fail::{During, Fail, ARGUMENTS, INVALID},
-    files::{self, TemporaryFolder},
+    files::{self, NamedTemporary, TemporaryFolder},
     original::Original,
     output::Output,
     read::Style,
@@ -213,10 +213,8 @@ fn put(
 /// A file of the host and its mode; `-` is the standard input, which goes through a temporary file.
 fn host_file(path: &str) -> Result<(HostFile, u32), Fail> {
     if path == "-" {
-        let mut file = tempfile::NamedTempFile::new().during(ARGUMENTS, "cannot make a temporary file")?;
-        io::copy(&mut io::stdin(), &mut file)
-            .and_then(|_| file.flush())
-            .during(ARGUMENTS, "cannot read the input")?;
+        let mut file = files::named_temporary()?;
+        io::copy(&mut io::stdin(), file.as_file_mut()).during(ARGUMENTS, "cannot read the input")?;
         return Ok((HostFile::Temporary(file), 0o644));
     }
     let metadata = fs::metadata(path).during(ARGUMENTS, format_args!("cannot read {path}"))?;
@@ -225,7 +223,7 @@ fn host_file(path: &str) -> Result<(HostFile, u32), Fail> {
 
 enum HostFile {
     Named(PathBuf),
-    Temporary(tempfile::NamedTempFile),
+    Temporary(NamedTemporary),
 }
 
 impl HostFile {
