@@ -45,7 +45,7 @@ pub struct Output {
 enum Target {
     Stdout(BufWriter<io::Stdout>),
     Special(BufWriter<File>),
-    File(BufWriter<NamedTempFile>, Temporary),
+    File(BufWriter<File>, NamedTempFile, Temporary),
 }
 
 impl Output {
@@ -71,14 +71,16 @@ impl Output {
             let _ = chown(file.path(), Some(there.uid()), Some(there.gid()));
             file.as_file().set_permissions(there.permissions()).during(CREATE, act())?;
         }
-        Ok(Self { path, target: Target::File(BufWriter::new(file), temporary) })
+        // Written as a plain file, whose errors do not tell the temporary name.
+        let out = BufWriter::new(file.as_file().try_clone().during(CREATE, act())?);
+        Ok(Self { path, target: Target::File(out, file, temporary) })
     }
 
     pub fn writer(&mut self) -> &mut dyn Write {
         match &mut self.target {
             Target::Stdout(out) => out,
             Target::Special(out) => out,
-            Target::File(out, _) => out,
+            Target::File(out, ..) => out,
         }
     }
 
@@ -86,8 +88,7 @@ impl Output {
     pub fn stdio(&self) -> Result<Stdio, Fail> {
         let file = match &self.target {
             Target::Stdout(_) => return Ok(Stdio::inherit()),
-            Target::Special(out) => out.get_ref().try_clone(),
-            Target::File(out, _) => out.get_ref().as_file().try_clone(),
+            Target::Special(out) | Target::File(out, ..) => out.get_ref().try_clone(),
         };
         Ok(file.during(CREATE, format_args!("cannot create {}", self.path.display()))?.into())
     }
@@ -99,8 +100,9 @@ impl Output {
             match self.target {
                 Target::Stdout(mut out) => out.flush(),
                 Target::Special(mut out) => out.flush(),
-                Target::File(out, _temporary) => {
-                    out.into_inner().map_err(io::IntoInnerError::into_error)?.persist(&self.path)?;
+                Target::File(mut out, file, _temporary) => {
+                    out.flush()?;
+                    file.persist(&self.path)?;
                     Ok(())
                 }
             }
