@@ -123,10 +123,11 @@ class Installed(unittest.TestCase):
     """What the client's package puts into the root file system."""
 
     def install(self, init):
-        board = Board("qemu_x86_64", MODULES=os.path.join(TREE, "tests", "board.py"))
+        board = Board("qemu_x86_64", MODULES="single-file " + os.path.join(TREE, "tests", "board.py"))
         self.addCleanup(board.remove)
         board.write("the program", "build", "rota", "target", "target", "release", "rota")
-        os.symlink(os.path.join(ROOT, "client", "dist"), board.path("build", "rota", "dist"))
+        for folder in ("dist", "modules"):
+            os.symlink(os.path.join(ROOT, "client", folder), board.path("build", "rota", folder))
         board.act(init)
         found = {}
         for top, _, files in os.walk(board.path("target")):
@@ -138,14 +139,16 @@ class Installed(unittest.TestCase):
     def test_with_start_scripts(self):
         self.assertEqual(self.install("sysv"), {
             "/usr/sbin/rota": True, "/usr/lib/rota/rota-guard": True, "/usr/sbin/rota-grow-data": True,
-            "/usr/share/rota/modules/v3/board.py": True, "/etc/init.d/S00rota-guard": True,
+            "/usr/lib/rota/modules/v3/board.py": True, "/usr/lib/rota/modules/v3/single-file": True,
+            "/etc/init.d/S00rota-guard": True,
             "/etc/init.d/S37rota-grow-data": True, "/etc/init.d/S80rota": True})
 
     def test_with_systemd(self):
         units = "/usr/lib/systemd/system/"
         self.assertEqual(self.install("systemd"), {
             "/usr/sbin/rota": True, "/usr/lib/rota/rota-guard": True, "/usr/sbin/rota-grow-data": True,
-            "/usr/share/rota/modules/v3/board.py": True, units + "rota.service": False,
+            "/usr/lib/rota/modules/v3/board.py": True, "/usr/lib/rota/modules/v3/single-file": True,
+            units + "rota.service": False,
             units + "rota-guard.service": False, units + "rota-grow-data.service": False})
 
 

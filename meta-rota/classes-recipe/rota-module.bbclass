@@ -10,7 +10,7 @@
 
 ROTA_MODULES ?= "${@' '.join(each[len('file://'):].split(';')[0] for each in d.getVar('SRC_URI').split() if each.startswith('file://'))}"
 ROTA_MODULES_SOURCE ?= "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
-ROTA_MODULES_DIR = "${datadir}/rota/modules/v3"
+ROTA_MODULES_DIR = "${nonarch_libdir}/rota/modules/v3"
 
 do_install:append() {
     for module in ${ROTA_MODULES}; do

@@ -32,8 +32,8 @@ define ROTA_INSTALL_TARGET_CMDS
 		$(TARGET_DIR)/usr/sbin/rota
 	$(INSTALL) -D -m 0755 $(@D)/dist/rota-guard $(TARGET_DIR)/usr/lib/rota/rota-guard
 	$(foreach module,$(call qstrip,$(BR2_PACKAGE_ROTA_MODULES)), \
-		$(INSTALL) -D -m 0755 $(module) \
-			$(TARGET_DIR)/usr/share/rota/modules/v3/$(notdir $(module))
+		$(INSTALL) -D -m 0755 $(if $(findstring /,$(module)),,$(@D)/modules/)$(module) \
+			$(TARGET_DIR)/usr/lib/rota/modules/v3/$(notdir $(module))
 	)
 	$(ROTA_INSTALL_GROW_DATA)
 endef

@@ -179,7 +179,9 @@ impl Handler for Module {
         if cx.signals.stopped() {
             return cleaned;
         }
-        cleaned.and(tree.remove())
+        // Whatever the module says: the tree goes.
+        let removed = tree.remove();
+        cleaned.and(removed)
     }
 
     /// As the protocol has it; only a restart that the client had still to begin is begun again.

@@ -4,3 +4,4 @@ DESCRIPTION = "The client, its configuration for the board, and the data partiti
 inherit packagegroup
 
 RDEPENDS:${PN} = "rota rota-grow-data virtual-rota-conf"
+RRECOMMENDS:${PN} = "rota-modules"
