@@ -34,7 +34,7 @@ impl Spy {
         program(
             &lib.join("modules/v3").join(name),
             &format!(
-                "#!/bin/sh\necho \"$1\" >>{here}/calls\n[ ! -e {here}/on/$1 ] || . {here}/on/$1\nexit 0\n"
+                "#!/bin/sh\nhere={here}\necho \"$1\" >>$here/calls\n[ ! -e $here/on/$1 ] || . $here/on/$1\nexit 0\n"
             ),
         );
         spy
