@@ -11,6 +11,7 @@ use crate::signals::Signals;
 use crate::sys::lock::Lock;
 use crate::sys::power;
 use crate::sys::signal::{self, Signal};
+use crate::sys::watchdog;
 use crate::update::{Engine, Exit};
 
 /// How long a restart may take before it is forced.
@@ -21,7 +22,7 @@ fn pid_file(paths: &Paths) -> PathBuf {
 }
 
 /// Runs the client until a signal or a restart of the machine ends it.
-pub fn run(device: Device) -> Result<(), String> {
+pub fn run(mut device: Device) -> Result<(), String> {
     let paths = device.paths.clone();
     let signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
     let _ = fs::create_dir_all(&paths.run);
@@ -38,11 +39,17 @@ pub fn run(device: Device) -> Result<(), String> {
     };
     let _ = fs::write(pid_file(&paths), format!("{}\n", std::process::id()));
     log::info!("rota {} started", env!("CARGO_PKG_VERSION"));
-    let exit = Engine::new(device, signals.clone()).run();
+    let dog = crate::watchdog::start(&device.config, &device.system);
+    watchdog::may_stop(!device.is_on_trial());
+    let mut engine = Engine::new(device, signals.clone());
+    let exit = engine.run();
     if exit == Exit::Restarting && !signals.sleep(RESTART) {
         log::error!("the machine does not restart; forcing it");
         power::force().map_err(|error| format!("cannot restart the machine: {error}"))?;
     }
+    drop(dog);
+    watchdog::may_stop(!engine.device.is_on_trial());
+    watchdog::exiting();
     log::info!("stopped");
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::boot::{self, Boot};
 use crate::config::{Config, Paths};
 use crate::slot::{Layout, Slot, System};
-use crate::sys::host;
+use crate::sys::{host, watchdog};
 
 /// The machine.
 pub struct Device {
@@ -145,9 +145,18 @@ impl Device {
         Ok(View { booted, boot })
     }
 
+    /// Whether this boot is that of a trial, and nothing has been committed in it: also when the trial is being rolled back.
+    pub fn is_on_trial(&mut self) -> bool {
+        let line = fs::read_to_string(self.system.file("/proc/cmdline")).unwrap_or_default();
+        let marked = line.split_whitespace().any(|word| word == "rota.trial=1");
+        let runs = self.view().is_ok_and(|view| view.standing() == Standing::Trial);
+        runs || (marked && !self.paths.run.join("committed").exists())
+    }
+
     /// Tells the guard that the booted slot is committed. The mark names the boot, for a `/run` that outlives a restart.
     pub fn mark_committed(&self) {
         self.tell_guard("committed", &self.system.boot_id());
+        watchdog::may_stop(true);
     }
 
     /// Tells the guard that this client is alive and comes to a verdict of its own within `limit`; returns the time that is left.

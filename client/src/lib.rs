@@ -26,6 +26,7 @@ pub mod slot;
 pub mod status;
 pub mod sys;
 pub mod update;
+pub mod watchdog;
 
 #[cfg(test)]
 mod testing;

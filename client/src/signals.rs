@@ -5,9 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::sys::signal::{listen, Signal};
+use crate::sys::watchdog;
 
 /// How long the client may take to come to an end by itself. What it is in the middle of is safe against being cut.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long a wait goes on between two signs of life.
+const TICK: Duration = Duration::from_secs(10);
 
 /// Why a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,7 @@ impl Signals {
             _ => {
                 ours.stop();
                 std::thread::sleep(GRACE);
+                watchdog::exiting();
                 std::process::exit(0);
             }
         };
@@ -80,16 +85,27 @@ impl Signals {
 
     /// Waits for `time`; true when the client is to end instead.
     pub fn sleep(&self, time: Duration) -> bool {
-        let wait = self.0 .1.wait_timeout_while(self.pending(), time, |pending| !pending.stop);
-        wait.unwrap_or_else(PoisonError::into_inner).0.stop
+        self.pause(Instant::now().checked_add(time), |pending| !pending.stop).stop
+    }
+
+    /// Waits until `until` or until it is no longer quiet, with a sign of life now and then.
+    fn pause(&self, until: Option<Instant>, quiet: impl Fn(&mut Pending) -> bool) -> MutexGuard<'_, Pending> {
+        let mut pending = self.pending();
+        loop {
+            watchdog::alive();
+            let left = until.map_or(TICK, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() || !quiet(&mut pending) {
+                return pending;
+            }
+            let wait = self.0 .1.wait_timeout_while(pending, left.min(TICK), |pending| quiet(pending));
+            pending = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// Waits until `until` or a signal, whichever is first; the signal is then done with.
     pub fn wait(&self, until: Instant) -> Wake {
-        let time = until.saturating_duration_since(Instant::now());
         let quiet = |pending: &mut Pending| !(pending.stop || pending.check_update || pending.send_inventory);
-        let wait = self.0 .1.wait_timeout_while(self.pending(), time, quiet);
-        let mut pending = wait.unwrap_or_else(PoisonError::into_inner).0;
+        let mut pending = self.pause(Some(until), quiet);
         if pending.stop {
             Wake::Stop
         } else if std::mem::take(&mut pending.check_update) {

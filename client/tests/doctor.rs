@@ -237,9 +237,9 @@ fn init_systems_start_guard_and_daemon_each_in_its_way() {
 }
 
 #[test]
-fn a_watchdog_that_systemd_feeds() {
+fn a_watchdog_that_systemd_feeds_or_the_daemon() {
     let server = Server::start();
-    let machine = board(&server);
+    let mut machine = board(&server);
     fs::create_dir_all(system(&machine, "run/systemd/system")).unwrap();
     write(&system(&machine, "etc/systemd/system.conf"), "[Manager]\n#RuntimeWatchdogSec=off\n");
     assert!(finds(&examine(&machine), "watchdog", "a program feeds it"));
@@ -248,6 +248,17 @@ fn a_watchdog_that_systemd_feeds() {
     let findings = examine(&machine);
     assert!(finds(&findings, "watchdog", "systemd feeds it (RuntimeWatchdogSec=30)"), "{findings:#?}");
     assert!(finds(&findings, "watchdog", "caused the last restart"), "{findings:#?}");
+    machine.config.watchdog = Some("/dev/null".into());
+    let found = wrong(&examine(&machine));
+    assert!(
+        found.len() == 1 && found[0].contains("two: systemd (RuntimeWatchdogSec=30) and rota"),
+        "{found:#?}"
+    );
+    fs::remove_dir_all(system(&machine, "run/systemd")).unwrap();
+    assert!(finds(&examine(&machine), "watchdog", "the daemon feeds it while it gets on"));
+    machine.config.watchdog = Some("/dev/watchdog77".into());
+    let found = wrong(&examine(&machine));
+    assert!(found.len() == 1 && found[0].contains("/dev/watchdog77, as watchdog.device says"), "{found:#?}");
 }
 
 #[test]

@@ -248,3 +248,50 @@ fn installing_by_hand_from_standard_input_and_from_an_address() {
     let (code, why) = complaint(&machine, &["install", "/nowhere.mender"]);
     assert!(code == 1 && why.contains("cannot read /nowhere.mender"), "{why}");
 }
+
+/// A file in the place of the watchdog's device: what it is fed stands in it.
+fn with_watchdog(machine: &Machine) -> std::path::PathBuf {
+    let device = machine.folder.join("watchdog");
+    fs::write(&device, "").unwrap();
+    let text = format!("[watchdog]\ndevice = {device:?}\ntimeout = 1\n");
+    fs::write(machine.paths.data.join("rota.toml"), text).unwrap();
+    device
+}
+
+#[test]
+fn the_watchdog_is_fed_and_stopped_when_the_daemon_is() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    let device = with_watchdog(&machine);
+    let daemon = Daemon::start(&machine);
+    wait_for(&server, |_| fs::read(&device).unwrap().len() > 3);
+    assert_eq!(daemon.stop(), Some(0));
+    let fed = fs::read(&device).unwrap();
+    assert!(fed.ends_with(b"\0V"), "{fed:?}");
+
+    // Systemd's is left alone.
+    let system = machine.folder.join("system");
+    fs::create_dir_all(system.join("run/systemd/system")).unwrap();
+    fs::create_dir_all(system.join("etc/systemd")).unwrap();
+    fs::write(system.join("etc/systemd/system.conf"), "[Manager]\nRuntimeWatchdogSec=1min\n").unwrap();
+    fs::write(&device, "").unwrap();
+    server.forget_events();
+    let daemon = Daemon::start(&machine);
+    wait_for(&server, |events| count(events, told) == 1);
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(fs::read(&device).unwrap(), b"");
+}
+
+#[test]
+fn the_watchdog_is_not_stopped_with_the_daemon_of_a_trial() {
+    let server = Server::start();
+    let (machine, file, _) = with_artifact(&server);
+    text(&machine, &["install", &file]);
+    assert_eq!(machine.power_on(), Slot::B);
+    let device = with_watchdog(&machine);
+    let daemon = Daemon::start(&machine);
+    wait_for(&server, |events| count(events, told) == 1);
+    assert_eq!(daemon.stop(), Some(0));
+    let fed = fs::read(&device).unwrap();
+    assert!(!fed.is_empty() && !fed.contains(&b'V'), "{fed:?}");
+}

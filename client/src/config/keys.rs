@@ -43,6 +43,7 @@ pub(super) const KEYS: &[(&str, Set)] = &[
     ("scripts.retry_interval", |c, v| set(&mut c.script_retry_interval, duration(v))),
     ("scripts.retry_timeout", |c, v| set(&mut c.script_retry_timeout, duration(v))),
     ("watchdog.device", |c, v| set(&mut c.watchdog, some_path(v))),
+    ("watchdog.timeout", |c, v| set(&mut c.watchdog_timeout, duration(v))),
     ("write.read_back", |c, v| set(&mut c.read_back, flag(v))),
     ("log.level", |c, v| set(&mut c.log_level, level(v))),
     ("log.target", |c, v| set(&mut c.log_target, target(v))),

@@ -78,6 +78,8 @@ pub struct Config {
     pub script_retry_timeout: Duration,
     /// Device of the hardware watchdog that the client feeds.
     pub watchdog: Option<PathBuf>,
+    /// After so long without food it restarts the machine.
+    pub watchdog_timeout: Duration,
     /// Read a written slot back and compare.
     pub read_back: bool,
     /// The least severe level that is logged.
@@ -121,6 +123,7 @@ impl Default for Config {
             script_retry_interval: minutes(1),
             script_retry_timeout: minutes(30),
             watchdog: None,
+            watchdog_timeout: minutes(1),
             read_back: true,
             log_level: log::LevelFilter::Info,
             log_target: crate::log::Target::Auto,

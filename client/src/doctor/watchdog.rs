@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::Doctor;
 use crate::finding::Finding;
-use crate::slot::System;
+use crate::watchdog::by_systemd;
 
 const WATCHDOG: &str = "watchdog";
 /// The restart before was the watchdog's (`WDIOF_CARDRESET`).
@@ -29,20 +29,38 @@ pub fn check(doctor: &mut Doctor) -> Vec<Finding> {
             "enable the driver of the SoC's watchdog in the kernel, and its node in the device tree; a board that has none needs one outside",
         )];
     }
-    let by_systemd = runtime_watchdog(system);
+    let of_systemd = by_systemd(system);
+    let ours = doctor.device.config.watchdog.as_ref().map(|device| device.display().to_string());
     let active = dogs.iter().find(|dog| says(dog, "state").as_deref() == Some("active"));
     let told = describe(active.or(dogs.first()));
     let ends = "it ends hangs of user space and of a running kernel";
-    let mut findings = vec![match (&by_systemd, active) {
+    if let (Some(ours), Some(time)) = (&ours, &of_systemd) {
+        return vec![Finding::wrong(
+            WATCHDOG,
+            "one who feeds it",
+            format!("two: systemd (RuntimeWatchdogSec={time}) and rota (watchdog.device = {ours}, which is ignored)"),
+            "leave it to systemd, and take [watchdog] out of rota.toml",
+        )];
+    }
+    let mut findings = vec![match (&of_systemd, active) {
         (Some(time), _) => {
             Finding::ok(WATCHDOG, format!("{told}; systemd feeds it (RuntimeWatchdogSec={time}); {ends}"))
         }
+        (None, _) if ours.is_some() => match ours.filter(|device| !std::path::Path::new(device).exists()) {
+            None => Finding::ok(WATCHDOG, format!("{told}; the daemon feeds it while it gets on (watchdog.device); {ends}")),
+            Some(device) => Finding::wrong(
+                WATCHDOG,
+                format!("{device}, as watchdog.device says"),
+                "it is not there",
+                "correct watchdog.device in rota.toml; `ls /dev/watchdog*` shows what there is",
+            ),
+        },
         (None, Some(_)) => Finding::ok(WATCHDOG, format!("{told}; it runs, and a program feeds it; {ends}")),
         (None, None) => Finding::wrong(
             WATCHDOG,
             "a watchdog that runs, so that a trial that hangs is ended",
             format!("{told}, which nobody has started"),
-            "set RuntimeWatchdogSec=30 in /etc/systemd/system.conf, or start BusyBox' watchdog early",
+            "set RuntimeWatchdogSec=30 in /etc/systemd/system.conf, or device in [watchdog] of rota.toml, or start BusyBox' watchdog early",
         ),
     }];
     findings.push(Finding::not_checked(
@@ -75,29 +93,4 @@ fn describe(dog: Option<&PathBuf>) -> String {
         text += ", caused the last restart";
     }
     text
-}
-
-/// What systemd's configuration says of `RuntimeWatchdogSec`, when systemd runs and feeds a watchdog.
-pub fn runtime_watchdog(system: &System) -> Option<String> {
-    if !system.file("/run/systemd/system").is_dir() {
-        return None;
-    }
-    let mut files =
-        vec![system.file("/usr/lib/systemd/system.conf"), system.file("/etc/systemd/system.conf")];
-    let mut parts: Vec<PathBuf> = ["/usr/lib/systemd", "/lib/systemd", "/etc/systemd", "/run/systemd"]
-        .into_iter()
-        .filter_map(|folder| fs::read_dir(system.file(folder).join("system.conf.d")).ok())
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    parts.sort_by_key(|path| path.file_name().map(ToOwned::to_owned));
-    files.extend(parts);
-    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
-    let value = |text: String| {
-        let line = text.lines().rev().find_map(|line| line.trim().strip_prefix("RuntimeWatchdogSec="));
-        line.map(|value| value.trim().to_owned())
-    };
-    let last = texts.filter_map(value).next_back()?;
-    (!["", "0", "off", "infinity"].contains(&last.as_str())).then_some(last)
 }

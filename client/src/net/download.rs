@@ -12,6 +12,7 @@ use ureq::{Body, BodyReader};
 use super::{explain, header_text, refuses_certificate, retry_after, Server};
 use crate::config::Config;
 use crate::signals::Signals;
+use crate::sys::watchdog;
 
 /// Bytes after which the retries are counted anew.
 const PROGRESS: u64 = 64 << 10;
@@ -200,6 +201,8 @@ impl<'a> Download<'a> {
         let request = agent.configure_request(request).timeout_global(None);
         let limit = Some(self.server.timeout);
         let request = request.timeout_send_request(limit).timeout_recv_response(limit);
+        // To connect, to ask, to be answered.
+        watchdog::alive_for(self.server.timeout * 3);
         let answer = agent.run(request.proxy(self.server.proxies.for_uri(&self.uri)).build());
         let answer = answer.map_err(|error| {
             let why = explain(&error);
@@ -285,6 +288,7 @@ impl Read for Download<'_> {
             let rest = self.total.map_or(u64::MAX, |total| total - self.offset);
             let most = buf.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
             let since = Instant::now();
+            watchdog::alive_for(self.server.timeout);
             let (came, why) = match (body.read(&mut buf[..most]), self.total) {
                 (Ok(0), None) => return Ok(0),
                 (Ok(0), Some(total)) => (0, format!("the connection ended before byte {total}")),

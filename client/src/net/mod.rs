@@ -21,6 +21,7 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnecto
 use crate::config::Config;
 use crate::date;
 use crate::identity::Identity;
+use crate::sys::watchdog;
 use proxy::Proxies;
 use tls::TlsConnector;
 use verify::{Clock, Verifier};
@@ -266,6 +267,7 @@ impl Server {
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let limit = left.unwrap_or(self.timeout).max(SHORTEST).min(self.timeout);
         let proxy = self.proxies.for_uri(url);
+        watchdog::alive_for(limit);
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }

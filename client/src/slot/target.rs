@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{Error, Layout, Slot, System};
 use crate::sys::device;
 use crate::sys::disk::InPlace;
+use crate::sys::watchdog;
 
 /// Bytes written at once, and bytes at the front that make a slot bootable: zeroed first, written last. Where the power-cut
 /// sweep replays thousands of updates, images are small, and so is this.
@@ -91,6 +92,7 @@ impl Target {
         let mut reader = PositionedReader { file: &self.file, at: 0 }.take(length);
         device::drop_cache(self.file.file(), 0, 0).map_err(|source| self.error("read back", source))?;
         loop {
+            watchdog::alive();
             match reader.read(&mut buffer).map_err(|source| self.error("read back", source))? {
                 0 => break,
                 count => sum.update(&buffer[..count]),

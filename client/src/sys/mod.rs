@@ -13,3 +13,4 @@ pub mod power;
 pub mod process;
 pub mod signal;
 pub mod vcio;
+pub mod watchdog;

@@ -14,6 +14,7 @@ use nix::sys::wait::{waitid, Id, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 
 use super::fault::{self, Kind};
+use super::watchdog;
 
 /// Longer lines are handed out in pieces of this many bytes.
 const LINE_MAX: usize = 4096;
@@ -113,6 +114,8 @@ impl Running {
     ) -> io::Result<Option<Ended>> {
         let until = Instant::now() + wait;
         while self.ended.is_none() {
+            // The program has its deadline: what it does until then is its affair.
+            watchdog::alive();
             let ready = self.wait_briefly(until, also)?;
             self.read(line)?;
             if let Some(status) = self.child.try_wait()? {

@@ -9,6 +9,7 @@ use super::journal::Reboot;
 use super::state::State;
 use crate::device::{Device, Standing, View};
 use crate::slot::{Slot, Target, Writer};
+use crate::sys::watchdog;
 
 /// Bytes moved at once.
 const PIECE: usize = 128 << 10;
@@ -259,6 +260,7 @@ fn copy(from: &mut impl Read, to: &mut Writer<'_>, size: u64) -> Result<(), Stri
             Err(error) => return Err(rota_artifact::Error::from_io(error).to_string()),
         };
         to.write_all(&piece[..count]).map_err(text)?;
+        watchdog::alive();
         while size > 0 && to.taken() * 10 / size >= tenth {
             log::info!("{} % written", tenth * 10);
             tenth += 1;
