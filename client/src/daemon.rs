@@ -56,16 +56,21 @@ pub fn run(mut device: Device) -> Result<(), String> {
 
 /// Sends a signal to the daemon.
 pub fn wake(paths: &Paths, with: Signal) -> Result<(), String> {
+    let pid = running(paths).map_err(|why| {
+        let file = pid_file(paths);
+        format!("the daemon is not running ({}: {why})", file.display())
+    })?;
+    signal::send(pid, with).map_err(|error| format!("cannot wake the daemon: {error}"))
+}
+
+/// The number of the daemon's process; the error says why it seems not to run.
+pub fn running(paths: &Paths) -> Result<u32, String> {
     let file = pid_file(paths);
-    let not_running = |why: String| format!("the daemon is not running ({}: {why})", file.display());
-    let pid = fs::read_to_string(&file).map_err(|error| not_running(error.to_string()))?;
+    let pid = fs::read_to_string(&file).map_err(|error| error.to_string())?;
     match Lock::take(&file, Duration::ZERO) {
-        Ok(Some(_)) => return Err(not_running("nobody holds the lock".into())),
-        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {
-            return Err(not_running(error.to_string()))
-        }
+        Ok(Some(_)) => return Err("nobody holds the lock".into()),
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error.to_string()),
         _ => {}
     }
-    let pid = pid.trim().parse().map_err(|_| not_running("it holds no number".into()))?;
-    signal::send(pid, with).map_err(|error| format!("cannot wake the daemon: {error}"))
+    pid.trim().parse().map_err(|_| "it holds no number".into())
 }

@@ -175,6 +175,22 @@ impl Device {
         limit.min(Duration::from_secs(by.saturating_sub(now)))
     }
 
+    /// Tells `status` how long it is until a poll and until the inventory.
+    pub fn tell_waits(&self, left: [Duration; 2]) {
+        let now = host::uptime().unwrap_or(0);
+        let [poll, inventory] = left.map(|left| now + left.as_secs());
+        // It is a convenience: who misses it is told that it is not known.
+        let _ = fs::write(self.paths.run.join("waits"), format!("{poll} {inventory}\n"));
+    }
+
+    /// Seconds until the daemon's next poll and its next inventory, as it said when it last began to wait.
+    pub fn waits(&self) -> Option<[u64; 2]> {
+        let text = fs::read_to_string(self.paths.run.join("waits")).ok()?;
+        let (poll, inventory) = text.trim_end().split_once(' ')?;
+        let now = host::uptime()?;
+        Some([poll.parse::<u64>().ok()?, inventory.parse().ok()?].map(|at| at.saturating_sub(now)))
+    }
+
     fn tell_guard(&self, name: &str, text: &str) {
         let file = self.paths.run.join(name);
         let told = fs::create_dir_all(&self.paths.run).and_then(|()| fs::write(&file, format!("{text}\n")));

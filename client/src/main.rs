@@ -72,7 +72,8 @@ fn run(options: Options) -> Result<u8, String> {
         },
         Command::Doctor { online, json } => {
             rota::log::init(log_level.unwrap_or(log::LevelFilter::Error), true, false);
-            let findings = Doctor { device: Device::open(paths, System::default()), online }.examine();
+            let device = Device::with(paths, System::default(), options.config());
+            let findings = Doctor { device, online }.examine();
             match json {
                 true => println!("{:#}", doctor::json(&findings)),
                 false => print!("{}", doctor::text(&findings)),
@@ -80,7 +81,7 @@ fn run(options: Options) -> Result<u8, String> {
             return Ok(u8::from(findings.iter().any(Finding::is_wrong)));
         }
         Command::Status { why, json } => {
-            let status = Status::of(&mut Device::open(paths, System::default()));
+            let status = Status::of(&mut Device::with(paths, System::default(), options.config()));
             match json {
                 true => println!("{:#}", status.json()),
                 false => print!("{}", status.text(why)),

@@ -90,7 +90,7 @@ fn nothing_is_wrong_with_a_good_board() {
         ("slots", "slot A is the image file"),
         ("slot sizes", "both slots have"),
         ("root", "slot A runs"),
-        ("boot back end", "fake (the fake boot loader); the boot loader counts, 1 boot(s) a trial"),
+        ("boot back end", "fake (the fake boot loader); the boot loader counts, 1 boot a trial"),
         ("kernel", "6.1.0-9 runs and has its modules in the slot"),
         ("watchdog", "watchdog0 (i6300ESB timer), 30 s; it runs, and a program feeds it"),
         ("data partition", "lies on /dev/sda4 (ext4)"),

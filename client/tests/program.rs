@@ -295,3 +295,62 @@ fn the_watchdog_is_not_stopped_with_the_daemon_of_a_trial() {
     let fed = fs::read(&device).unwrap();
     assert!(!fed.is_empty() && !fed.contains(&b'V'), "{fed:?}");
 }
+
+#[test]
+fn status_tells_what_is_waited_for() {
+    let server = Server::start();
+    let (machine, file, _) = with_artifact(&server);
+    fs::write(machine.paths.lib.join("epoch"), "7\n").unwrap();
+    let has = |lines: &[&str]| {
+        let status = text(&machine, &["status"]);
+        for line in lines {
+            assert!(status.lines().any(|found| found.starts_with(line)), "{line}: {status}");
+        }
+    };
+    let json =
+        || -> serde_json::Value { serde_json::from_str(&text(&machine, &["status", "--json"])).unwrap() };
+    has(&[
+        "boot         fake (the fake boot loader); the boot loader counts, 1 boot a trial",
+        "epoch        7; releases of earlier ones are refused",
+        "daemon       not running",
+    ]);
+    let daemon = Daemon::start(&machine);
+    wait_for(&server, |events| count(events, polled) == 1 && count(events, told) == 1);
+    let waits = machine.paths.run.join("waits");
+    // Both are over when it waits for an hour, and for eight.
+    wait_for(&server, |_| waits.exists() && json()["daemon"]["poll_in"].as_u64().unwrap_or(0) > 3000);
+    has(&["daemon       runs; asks for a deployment in ", "update       none in progress"]);
+    assert!(json()["daemon"]["inventory_in"].as_u64().unwrap() > 7 * 3600 - 60);
+    assert_eq!(daemon.stop(), Some(0));
+    text(&machine, &["install", &file]);
+    has(&[
+        "state        armed",
+        "trial        slot B, 1 boot left",
+        "waits for    installed by hand: a restart into its trial",
+    ]);
+    machine.power_on();
+    has(&[
+        "state        trial",
+        "trial        slot B, 0 boots left",
+        "waits for    installed by hand: `rota commit` or",
+    ]);
+    let status = json();
+    assert_eq!(
+        (&status["trial"], &status["attempts_left"], &status["epoch"]),
+        (&"B".into(), &0.into(), &7.into())
+    );
+    assert_eq!((&status["boot"]["backend"], &status["boot"]["tries"]), (&"fake".into(), &1.into()));
+    assert!(status["waits_for"].is_string() && status["daemon"]["poll_in"].is_null());
+    machine.power_on();
+    has(&[
+        "state        committed",
+        "waits for    installed by hand: its trial is over; `rota commit` says why",
+    ]);
+    assert_eq!(complaint(&machine, &["commit"]).0, 1);
+    let status = json();
+    assert!(
+        status["waits_for"].is_null()
+            && status["attempts"][0]["reason"].as_str().unwrap().contains("fell back")
+    );
+    has(&["last         rel-2: failed: trial of slot B"]);
+}

@@ -87,6 +87,19 @@ pub struct Capabilities {
     pub tries: u32,
 }
 
+impl Capabilities {
+    /// The back end in a few words, for example `grub (GRUB); the boot loader counts, 1 boot a trial`.
+    pub fn words(&self) -> String {
+        let boots = if self.tries == 1 { "1 boot".to_owned() } else { format!("{} boots", self.tries) };
+        let counts = match self.counter {
+            Counter::OneShot => "a one-shot flag: the next reset ends a trial".to_owned(),
+            Counter::Loader => format!("the boot loader counts, {boots} a trial"),
+            Counter::Firmware => format!("the firmware counts, {boots} a trial"),
+        };
+        format!("{} ({}); {counts}", self.name, self.loader)
+    }
+}
+
 /// One boot loader. Every act is idempotent, and durable when it returns.
 pub trait Boot {
     /// What this back end is.

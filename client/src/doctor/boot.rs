@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::Doctor;
-use crate::boot::Counter;
 use crate::device::Standing;
 use crate::finding::Finding;
 use crate::sys::mounts;
@@ -26,13 +25,7 @@ pub fn records(doctor: &mut Doctor) -> Vec<Finding> {
 pub fn loader(doctor: &mut Doctor) -> Vec<Finding> {
     const BOOT: &str = "boot back end";
     let Ok(boot) = doctor.device.boot() else { return Vec::new() };
-    let found = boot.capabilities();
-    let counts = match found.counter {
-        Counter::OneShot => "a one-shot flag: the next reset ends a trial".to_owned(),
-        Counter::Loader => format!("the boot loader counts, {} boot(s) a trial", found.tries),
-        Counter::Firmware => format!("the firmware counts, {} boot(s) a trial", found.tries),
-    };
-    let mut findings = vec![Finding::ok(BOOT, format!("{} ({}); {counts}", found.name, found.loader))];
+    let mut findings = vec![Finding::ok(BOOT, boot.capabilities().words())];
     match doctor.device.view() {
         Ok(view) => {
             let stands = format!("slot {} booted, slot {} committed", view.booted, view.boot.committed);

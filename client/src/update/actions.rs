@@ -82,6 +82,7 @@ impl Engine {
 
     fn idle(&mut self) -> Act {
         self.lock = None;
+        self.device.tell_waits(self.timers.left());
         match self.timers.wait(&self.signals) {
             None => Err(Halt::Stopped),
             Some(Due::Poll) => Ok(Outcome::Poll),

@@ -82,6 +82,11 @@ impl Timers {
         }
     }
 
+    /// How long it is until a poll, and until the inventory.
+    pub fn left(&self) -> [Duration; 2] {
+        [&self.poll, &self.inventory].map(|timer| timer.due.saturating_duration_since(Instant::now()))
+    }
+
     /// Makes something due now.
     pub fn now(&mut self, what: Due) {
         self.timer(what).due = Instant::now();
