@@ -199,11 +199,10 @@ impl<'a> Download<'a> {
         let agent = self.server.agent.as_ref().map_err(|why| Failure::Final(why.clone()))?;
         // The whole may take hours; the connector bounds every single wait instead.
         let request = agent.configure_request(request).timeout_global(None);
-        let limit = Some(self.server.timeout);
-        let request = request.timeout_send_request(limit).timeout_recv_response(limit);
-        // To connect, to ask, to be answered.
-        watchdog::alive_for(self.server.timeout * 3);
-        let answer = agent.run(request.proxy(self.server.proxies.for_uri(&self.uri)).build());
+        let request = request.proxy(self.server.proxies.for_uri(&self.uri)).build();
+        // To find the name, and for all the rest.
+        watchdog::alive_for(self.server.timeout * 2);
+        let answer = self.server.limit.within(self.server.timeout, || agent.run(request));
         let answer = answer.map_err(|error| {
             let why = explain(&error);
             // A certificate that was never good does not become so by waiting.

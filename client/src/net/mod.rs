@@ -23,7 +23,7 @@ use crate::date;
 use crate::identity::Identity;
 use crate::sys::watchdog;
 use proxy::Proxies;
-use tls::TlsConnector;
+use tls::{Deadline, TlsConnector};
 use verify::{Clock, Verifier};
 
 /// Longest time to open a connection.
@@ -121,6 +121,7 @@ type WhoAmI = dyn Fn() -> Result<Identity, String>;
 pub struct Server {
     agent: Result<ureq::Agent, String>,
     proxies: Proxies,
+    limit: Deadline,
     verifier: Option<Arc<Verifier>>,
     deadline: Option<Instant>,
     timeout: Duration,
@@ -142,9 +143,11 @@ struct Session {
 impl Server {
     /// A server reached as `config` says. `identity` is asked at every authorisation.
     pub fn new(config: &Config, identity: Box<WhoAmI>) -> Server {
+        let limit = Deadline::default();
         let (agent, verifier) = match tls::settings(config, Clock(Arc::new(date::reading))) {
             Ok((tls, verifier)) => {
-                let tls = TlsConnector { config: tls, stall: config.server_timeout };
+                let (stall, deadline) = (config.server_timeout, limit.clone());
+                let tls = TlsConnector { config: tls, stall, deadline };
                 let connector =
                     ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(tls);
                 (Ok(agent(connector, DefaultResolver::default(), config.server_timeout)), Some(verifier))
@@ -152,7 +155,7 @@ impl Server {
             Err(why) => (Err(why), None),
         };
         let proxies = Proxies::new(config, |name| std::env::var(name).ok());
-        Server { verifier, proxies, ..Server::over(agent, config, identity) }
+        Server { verifier, proxies, limit, ..Server::over(agent, config, identity) }
     }
 
     /// A server behind this agent; why there is none is told when it is needed.
@@ -160,6 +163,7 @@ impl Server {
         Server {
             agent,
             proxies: Proxies::default(),
+            limit: Deadline::default(),
             verifier: None,
             deadline: None,
             timeout: config.server_timeout,
@@ -271,15 +275,24 @@ impl Server {
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let answer = match body {
-            Some(body) => request.body(body).map_err(ureq::Error::from).and_then(|request| {
-                agent.run(agent.configure_request(request).timeout_global(Some(limit)).proxy(proxy).build())
-            }),
-            None => request.body(()).map_err(ureq::Error::from).and_then(|request| {
-                agent.run(agent.configure_request(request).timeout_global(Some(limit)).proxy(proxy).build())
-            }),
-        };
-        let mut answer = answer.map_err(|error| unreachable(explain(&error)))?;
+        let request = request.body(body).map_err(|error| unreachable(error.to_string()))?;
+        self.limit.within(limit, || {
+            let answer = match request.into_parts() {
+                (head, Some(body)) => {
+                    let request = agent.configure_request(http::Request::from_parts(head, body));
+                    agent.run(request.timeout_global(Some(limit)).proxy(proxy).build())
+                }
+                (head, None) => {
+                    let request = agent.configure_request(http::Request::from_parts(head, ()));
+                    agent.run(request.timeout_global(Some(limit)).proxy(proxy).build())
+                }
+            };
+            self.receive(url, answer.map_err(|error| unreachable(explain(&error)))?)
+        })
+    }
+
+    /// Reads an answer to its end.
+    fn receive(&self, url: &str, mut answer: http::Response<ureq::Body>) -> Result<Answer, Error> {
         let date = header_text(answer.headers(), header::DATE).and_then(date::from_http);
         let verifier = self.verifier.as_ref().filter(|_| url.starts_with("https://"));
         match (date, verifier) {
@@ -326,6 +339,7 @@ pub fn agent(connector: impl Connector, resolver: impl Resolver, timeout: Durati
         .max_redirects_will_error(false)
         .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
         .timeout_global(Some(timeout))
+        .timeout_resolve(Some(timeout.min(CONNECT)))
         .timeout_connect(Some(timeout.min(CONNECT)))
         .proxy(None)
         .max_idle_connections(1)
@@ -344,6 +358,10 @@ fn refuses_certificate(error: &ureq::Error) -> bool {
 /// Why there was no answer, in plain words.
 fn explain(error: &ureq::Error) -> String {
     match error {
+        // rustls says it with a page to read.
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the server closed the connection".into()
+        }
         ureq::Error::Io(error) => tls::explain(error).unwrap_or_else(|| match error.get_ref() {
             Some(inner) => inner.downcast_ref().map_or_else(|| error.to_string(), explain),
             None => error.to_string(),

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -123,8 +123,31 @@ fn at(error: &CertificateError) -> String {
     format!(" (valid {word} {}; this device's clock says {})", date(limit), date(clock))
 }
 
+/// When everything that is sent and received now must be over. ureq's own limits are those of single waits: what comes in
+/// drops outlasts them.
+#[derive(Debug, Clone, Default)]
+pub struct Deadline(Arc<Mutex<Option<Instant>>>);
+
+impl Deadline {
+    /// Whatever `act` does on connections ends within `limit`.
+    pub fn within<T>(&self, limit: Duration, act: impl FnOnce() -> T) -> T {
+        let set = |at| *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        set(Instant::now().checked_add(limit));
+        let done = act();
+        set(None);
+        done
+    }
+
+    fn left(&self) -> Duration {
+        let at = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        at.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
 /// Wraps the connections to `https` addresses in TLS, and ends every read that brings nothing within `stall`.
 pub struct TlsConnector {
+    /// When what goes on must be over.
+    pub deadline: Deadline,
     /// As [`settings`] made them.
     pub config: Arc<ClientConfig>,
     /// Longest wait for the next byte.
@@ -146,7 +169,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         chained: Option<In>,
     ) -> Result<Option<Self::Out>, ureq::Error> {
         let Some(transport) = chained else { return Ok(None) };
-        let transport = Stalling { transport, stall: self.stall };
+        let transport = Stalling { transport, stall: self.stall, deadline: self.deadline.clone() };
         if !details.needs_tls() {
             return Ok(Some(Either::A(transport)));
         }
@@ -167,11 +190,15 @@ impl<In: Transport> Connector<In> for TlsConnector {
 pub struct Stalling<T> {
     transport: T,
     stall: Duration,
+    deadline: Deadline,
 }
 
 impl<T> Stalling<T> {
-    fn bound(&self, timeout: NextTimeout) -> NextTimeout {
-        NextTimeout { after: timeout.after.min(self.stall.into()), ..timeout }
+    fn bound(&self, timeout: NextTimeout) -> Result<NextTimeout, ureq::Error> {
+        match self.stall.min(self.deadline.left()) {
+            Duration::ZERO => Err(ureq::Error::Timeout(ureq::Timeout::Global)),
+            left => Ok(NextTimeout { after: timeout.after.min(left.into()), ..timeout }),
+        }
     }
 }
 
@@ -181,12 +208,12 @@ impl<T: Transport> Transport for Stalling<T> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        let timeout = self.bound(timeout);
+        let timeout = self.bound(timeout)?;
         self.transport.transmit_output(amount, timeout)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        let timeout = self.bound(timeout);
+        let timeout = self.bound(timeout)?;
         self.transport.await_input(timeout)
     }
 

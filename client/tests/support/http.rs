@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use serde_json::Value;
 
 /// One request.
@@ -29,13 +31,19 @@ impl Request {
 }
 
 /// One answer.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Reply {
     pub code: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
     /// The connection ends after so many bytes of the body.
     pub cut: Option<usize>,
+    /// The connection brings exactly this instead, and ends.
+    pub raw: Option<Vec<u8>>,
+    /// The body comes in drops of so many bytes, with this time between.
+    pub drops: Option<(usize, Duration)>,
+    /// Everything comes so much later.
+    pub late: Duration,
 }
 
 impl Reply {
@@ -49,8 +57,18 @@ impl Reply {
     }
 }
 
-/// A CA in PEM form, and a server with a certificate of it for `localhost`.
-pub fn certificates() -> (String, Arc<ServerConfig>) {
+/// What a CA made.
+pub struct Certificates {
+    /// Its own certificate, in PEM form.
+    pub ca: String,
+    /// Certificate and key of a client.
+    pub client: (String, String),
+    /// A server that is `localhost`.
+    pub server: Arc<ServerConfig>,
+}
+
+/// Makes a CA, and a server that asks clients for a certificate of it, or does not.
+pub fn certificates(asking: bool) -> Certificates {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -60,13 +78,24 @@ pub fn certificates() -> (String, Arc<ServerConfig>) {
         CertificateParams::new(vec!["localhost".into()]).unwrap().signed_by(&key, &ca, &ca_key).unwrap();
     let chain = vec![CertificateDer::from(leaf.der().to_vec())];
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into())
-        .unwrap();
-    (ca.pem(), Arc::new(config))
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
+    let builder = match asking {
+        false => builder.unwrap().with_no_client_auth(),
+        true => {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from(ca.der().to_vec())).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
+            builder.unwrap().with_client_cert_verifier(verifier.unwrap())
+        }
+    };
+    let config = builder.with_single_cert(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into());
+    let client_key = KeyPair::generate().unwrap();
+    let client = CertificateParams::new(Vec::new()).unwrap().signed_by(&client_key, &ca, &ca_key).unwrap();
+    Certificates {
+        ca: ca.pem(),
+        client: (client.pem(), client_key.serialize_pem()),
+        server: Arc::new(config.unwrap()),
+    }
 }
 
 /// Reads a request; `None` at the end of the connection.
@@ -95,7 +124,13 @@ pub fn read(stream: &mut impl Read) -> io::Result<Option<Request>> {
 
 /// Writes an answer, or none at all where its code is 0; true when the connection is over.
 pub fn write(stream: &mut impl Write, reply: &Reply) -> io::Result<bool> {
-    if reply.code == 0 {
+    std::thread::sleep(reply.late);
+    if reply.code == 0 && reply.raw.is_none() {
+        return Ok(true);
+    }
+    if let Some(raw) = &reply.raw {
+        stream.write_all(raw)?;
+        stream.flush()?;
         return Ok(true);
     }
     let mut head = format!("HTTP/1.1 {} Whatever\r\n", reply.code);
@@ -107,7 +142,12 @@ pub fn write(stream: &mut impl Write, reply: &Reply) -> io::Result<bool> {
     }
     stream.write_all(format!("{head}\r\n").as_bytes())?;
     let cut = reply.cut.unwrap_or(reply.body.len()).min(reply.body.len());
-    stream.write_all(&reply.body[..cut])?;
+    let (size, pause) = reply.drops.unwrap_or((usize::MAX, Duration::ZERO));
+    for drop in reply.body[..cut].chunks(size) {
+        std::thread::sleep(pause);
+        stream.write_all(drop)?;
+        stream.flush()?;
+    }
     stream.flush()?;
     Ok(reply.cut.is_some())
 }

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use ring::signature::{UnparsedPublicKey, ED25519};
+use ring::signature::{UnparsedPublicKey, ED25519, RSA_PKCS1_2048_8192_SHA256};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{json, Value};
 
-use super::http::{certificates, from_base64, pem_body, read, write};
-pub use super::http::{Reply, Request};
+pub use super::http::{certificates, Certificates, Reply, Request};
+use super::http::{from_base64, pem_body, read, write};
 use super::Folder;
 
 pub const DEPLOYMENT: &str = "0b3e5ac2-3f1e-4f5e-9c55-0d8b3a3f9a11";
@@ -57,7 +57,12 @@ pub struct Server {
 impl Server {
     /// A server that admits the device and has no deployment.
     pub fn start() -> Server {
-        let (ca, config) = certificates();
+        Server::with(certificates(false))
+    }
+
+    /// The same, with certificates of one's own.
+    pub fn with(certificates: Certificates) -> Server {
+        let (ca, config) = (certificates.ca, certificates.server);
         let folder = Folder::new();
         std::fs::write(folder.join("ca.pem"), ca).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -204,6 +209,12 @@ fn handle(state: &mut State, request: &Request, base: &str) -> Reply {
     if route == "POST /api/devices/v1/authentication/auth_requests" {
         return authorise(state, request);
     }
+    let length = request.headers.get("content-length").and_then(|length| length.parse().ok());
+    if request.method != "GET" && length != Some(request.body.len()) {
+        state
+            .violations
+            .push(format!("{route}: a body of {length:?} bytes by its header, {}", request.body.len()));
+    }
     let token = format!("Bearer token-{}", state.token);
     if state.revoked || request.headers.get("authorization") != Some(&token) {
         return Reply { body: br#"{"error":"unauthorized"}"#.to_vec(), ..Reply::code(401) };
@@ -227,19 +238,39 @@ fn handle(state: &mut State, request: &Request, base: &str) -> Reply {
     }
 }
 
+/// Notes keys that are missing or that nobody knows.
+fn has_keys(state: &mut State, whose: &str, object: &Value, must: &[&str], may: &[&str]) {
+    let keys: Vec<&str> =
+        object.as_object().into_iter().flat_map(|object| object.keys()).map(String::as_str).collect();
+    if !must.iter().all(|key| keys.contains(key)) {
+        state.violations.push(format!("{whose} lacks a key of {must:?}: {object}"));
+    }
+    if let Some(odd) = keys.iter().find(|key| !must.contains(key) && !may.contains(key)) {
+        state.violations.push(format!("{whose} has the key {odd}: {object}"));
+    }
+}
+
 fn authorise(state: &mut State, request: &Request) -> Reply {
     let body = request.json();
+    if request.headers.get("content-type").map(String::as_str) != Some("application/json") {
+        state.violations.push("an authorisation whose Content-Type is not application/json".into());
+    }
+    has_keys(state, "an authorisation", &body, &["id_data", "pubkey"], &["tenant_token"]);
     let id_data = body["id_data"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
     if !id_data.is_some_and(|id| id.as_object().is_some_and(|id| !id.is_empty())) {
         state.violations.push(format!("id_data is no text of a JSON object: {}", body["id_data"]));
     }
     let key = body["pubkey"].as_str().unwrap_or_default();
     let signature = request.headers.get("x-men-signature").map(String::as_str).unwrap_or_default();
-    let der = pem_body(key);
-    let good = der.len() == 44
-        && UnparsedPublicKey::new(&ED25519, &der[12..])
-            .verify(&request.body, &from_base64(signature))
-            .is_ok();
+    let (der, signature) = (pem_body(key), from_base64(signature));
+    // What comes before the key itself in SPKI is as long as the kind of key has it.
+    let good = match der.len() {
+        44 => UnparsedPublicKey::new(&ED25519, &der[12..]).verify(&request.body, &signature).is_ok(),
+        25.. => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &der[24..])
+            .verify(&request.body, &signature)
+            .is_ok(),
+        _ => false,
+    };
     if !good {
         state.violations.push("the signature is not one of the body by pubkey".into());
     }
@@ -266,6 +297,18 @@ fn next(state: &mut State, request: &Request, route: &str, base: &str) -> Reply 
         "POST /api/devices/v1/deployments/device/deployments/next" => request.json(),
         _ => json!({ "query": request.path.split('?').nth(1) }),
     };
+    let all = ["artifact_name", "device_type"];
+    match route.starts_with("POST") {
+        true if route.contains("/v2/") => {
+            has_keys(state, route, &request.json(), &["device_provides"], &[]);
+            let flat = provides.as_object().is_some_and(|facts| facts.values().all(Value::is_string));
+            if !flat {
+                state.violations.push(format!("{route}: device_provides is not flat: {provides}"));
+            }
+        }
+        true => has_keys(state, route, &provides, &all, &["artifact_provides"]),
+        false => {}
+    }
     if state.old && request.method == "POST" {
         return Reply::code(404);
     }
@@ -289,6 +332,7 @@ fn next(state: &mut State, request: &Request, route: &str, base: &str) -> Reply 
 
 fn status(state: &mut State, request: &Request) -> Reply {
     let body = request.json();
+    has_keys(state, "a status", &body, &["status"], &["substate"]);
     let known = ["downloading", "installing", "rebooting", "success", "failure"];
     let status = body["status"].as_str().unwrap_or_default().to_owned();
     let substate = body["substate"].as_str().map(str::to_owned);
@@ -305,6 +349,7 @@ fn status(state: &mut State, request: &Request) -> Reply {
 
 fn log(state: &mut State, request: &Request) -> Reply {
     let body = request.json();
+    has_keys(state, "a log", &body, &["messages"], &[]);
     let messages = body["messages"].as_array().cloned().unwrap_or_default();
     let text = |message: &Value, key: &str| message[key].as_str().unwrap_or_default().to_owned();
     let whole =
@@ -324,6 +369,7 @@ fn inventory(state: &mut State, request: &Request) -> Reply {
     };
     let mut attributes = BTreeMap::new();
     for attribute in list {
+        has_keys(state, "an attribute", &attribute, &["name", "value"], &["description"]);
         match attribute["name"].as_str() {
             Some(name) if value(&attribute["value"]) => {
                 drop(attributes.insert(name.to_owned(), attribute["value"].clone()))
@@ -340,6 +386,9 @@ fn inventory(state: &mut State, request: &Request) -> Reply {
 fn download(state: &mut State, request: &Request) -> Reply {
     if request.headers.contains_key("authorization") {
         state.violations.push("the download carries the token".into());
+    }
+    if ["content-type", "x-men-signature"].iter().any(|name| request.headers.contains_key(*name)) {
+        state.violations.push("the download carries headers of the device API".into());
     }
     let Some((_, artifact)) = &state.deployment else { return Reply::code(404) };
     let range =
