@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
@@ -108,6 +110,9 @@ pub fn explain(error: &io::Error) -> Option<String> {
             }
             other => format!("TLS: the server's certificate is not acceptable: {other}"),
         },
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "TLS: the server wants a certificate of this device; set server.client_certificate and server.client_key".into()
+        }
         other => format!("TLS: {other}"),
     })
 }

@@ -35,6 +35,7 @@ type Trick = Box<dyn FnMut(&Request) -> Option<Reply> + Send>;
 #[derive(Default)]
 struct State {
     refusals: u32,
+    identity: Value,
     key: Option<String>,
     token: u32,
     revoked: bool,
@@ -143,6 +144,12 @@ impl Server {
             }
         }
         failure
+    }
+
+    /// Who the device says it is, and its public key in PEM form.
+    pub fn identity(&self) -> (Value, String) {
+        let state = self.state();
+        (state.identity.clone(), state.key.clone().unwrap_or_default())
     }
 
     pub fn inventory(&self) -> BTreeMap<String, Value> {
@@ -257,6 +264,7 @@ fn authorise(state: &mut State, request: &Request) -> Reply {
     }
     has_keys(state, "an authorisation", &body, &["id_data", "pubkey"], &["tenant_token"]);
     let id_data = body["id_data"].as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    state.identity = id_data.clone().unwrap_or_default();
     if !id_data.is_some_and(|id| id.as_object().is_some_and(|id| !id.is_empty())) {
         state.violations.push(format!("id_data is no text of a JSON object: {}", body["id_data"]));
     }
