@@ -7,12 +7,11 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Paths;
-use crate::record::{self, Pair};
+use crate::record::{self, Formats, Pair};
 use crate::slot::Slot;
 
 /// Bytes of each of the two records.
 pub const SIZE: usize = 64 << 10;
-const FORMAT: u32 = 1;
 /// The name of a device whose artifact nobody told.
 const UNKNOWN: &str = "unknown";
 
@@ -35,6 +34,7 @@ pub struct Provides {
     slots: BTreeMap<String, Facts>,
     of_image: Facts,
     recorded: bool,
+    format: u32,
 }
 
 impl Provides {
@@ -42,13 +42,19 @@ impl Provides {
     pub fn open(paths: &Paths) -> Provides {
         let (pair, content) = Pair::open(&paths.data, "provides", SIZE);
         let of_image = of_slot(&paths.conf);
-        let content = content.as_deref().and_then(read);
         let recorded = content.is_some();
-        let (facts, slots) = match content {
-            Some(content) => (content.provides, content.slots),
-            None => (of_image.clone(), BTreeMap::new()),
-        };
-        Provides { pair, facts, slots, of_image, recorded }
+        let content = content.as_deref().and_then(read);
+        let Content { format, provides: facts, slots } = content.unwrap_or_else(|| Content {
+            format: Formats::of_client().oldest,
+            provides: of_image.clone(),
+            slots: BTreeMap::new(),
+        });
+        Provides { pair, facts, slots, of_image, recorded, format }
+    }
+
+    /// From now on they are written in this version's newest format, as the journal.
+    pub fn adopt(&mut self) {
+        self.format = Formats::of_client().newest;
     }
 
     /// What they say; changes nothing on the disk.
@@ -69,7 +75,7 @@ impl Provides {
 
     /// Whether these facts can be recorded at all.
     pub fn fits(facts: &Facts) -> Result<(), String> {
-        let length = encode(facts, &BTreeMap::new()).len();
+        let length = encode(0, facts, &BTreeMap::new()).len();
         // Both slots' are kept, and they also stand in the journal until they are committed.
         let limit = SIZE / 4;
         if length > limit {
@@ -105,22 +111,22 @@ impl Provides {
 
     fn write(&mut self, facts: Facts, slots: BTreeMap<String, Facts>) -> Result<(), record::Error> {
         if (&facts, &slots) != (&self.facts, &self.slots) {
-            self.pair.write(&encode(&facts, &slots))?;
+            self.pair.write(&encode(self.format, &facts, &slots))?;
             (self.facts, self.slots, self.recorded) = (facts, slots, true);
         }
         Ok(())
     }
 }
 
-fn encode(facts: &Facts, slots: &BTreeMap<String, Facts>) -> Vec<u8> {
+fn encode(format: u32, facts: &Facts, slots: &BTreeMap<String, Facts>) -> Vec<u8> {
     // Texts by texts: they can always be written as JSON.
-    let content = Content { format: FORMAT, provides: facts.clone(), slots: slots.clone() };
+    let content = Content { format, provides: facts.clone(), slots: slots.clone() };
     serde_json::to_vec(&content).unwrap_or_default()
 }
 
 fn read(content: &[u8]) -> Option<Content> {
     let content: Content = serde_json::from_slice(content).ok()?;
-    let known = content.format == FORMAT
+    let known = Formats::of_client().reads(content.format)
         && content.provides.get("artifact_name").is_some_and(|name| !name.is_empty());
     known.then_some(content)
 }

@@ -18,6 +18,45 @@ const HEADER: usize = 52;
 /// Bytes of the largest file that is read as a record, whichever version wrote it.
 const LARGEST: u64 = 1 << 20;
 
+/// Formats of the content of records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// The oldest that is read.
+    pub oldest: u32,
+    /// The newest that is read. It is written once the slot of this client is the committed one: until then, the
+    /// client of the committed slot has to be able to read what is written.
+    pub newest: u32,
+}
+
+/// Those of this version.
+pub const FORMATS: Formats = Formats { oldest: 1, newest: 1 };
+
+impl Formats {
+    /// Those of the client that runs.
+    pub fn of_client() -> Formats {
+        #[cfg(any(test, feature = "faults"))]
+        return PRETENDED.get();
+        #[cfg(not(any(test, feature = "faults")))]
+        FORMATS
+    }
+
+    /// Whether content of this format can be read.
+    pub fn reads(self, format: u32) -> bool {
+        (self.oldest..=self.newest).contains(&format)
+    }
+}
+
+#[cfg(any(test, feature = "faults"))]
+thread_local! {
+    static PRETENDED: std::cell::Cell<Formats> = const { std::cell::Cell::new(FORMATS) };
+}
+
+/// For tests: from now on, the client in this thread is a version that has these formats.
+#[cfg(any(test, feature = "faults"))]
+pub fn pretend(formats: Formats) {
+    PRETENDED.set(formats);
+}
+
 /// Why a record could not be kept.
 #[derive(Debug)]
 pub enum Error {
@@ -25,6 +64,8 @@ pub enum Error {
     Io { act: &'static str, path: PathBuf, source: io::Error },
     /// The content does not fit: bytes given, bytes that fit.
     TooLarge { path: PathBuf, length: usize, limit: usize },
+    /// It belongs to another version of the client, whose slot is the committed one.
+    Kept { path: PathBuf },
 }
 
 impl fmt::Display for Error {
@@ -38,6 +79,11 @@ impl fmt::Display for Error {
                     path.display()
                 )
             }
+            Error::Kept { path } => write!(
+                f,
+                "{} is not written to: another version wrote it, to which the machine returns from this trial",
+                path.display()
+            ),
         }
     }
 }
@@ -84,6 +130,11 @@ impl Pair {
     /// Whether the newest record is one that `earlier` knew of, or wrote.
     pub fn follows(&self, earlier: &Pair) -> bool {
         self.newest == earlier.newest || self.newest == earlier.failed
+    }
+
+    /// The error of not writing what another version needs.
+    pub fn kept(&self) -> Error {
+        Error::Kept { path: self.paths[0].clone() }
     }
 
     /// Records `content` durably, over the older record.

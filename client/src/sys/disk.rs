@@ -8,15 +8,20 @@ use std::path::{Path, PathBuf};
 use super::device;
 use super::fault::{self, Change, Kind};
 
-/// What the file `path` holds, up to `limit` bytes. Whatever else lies there is an error, and keeps nobody waiting.
-pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+/// Opens the file `path` to read it. Whatever else lies there is an error, and keeps nobody waiting.
+pub fn open(path: &Path) -> io::Result<File> {
     // Opening a FIFO would wait for somebody to write to it.
     let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),
     }
+}
+
+/// What the file `path` holds, up to `limit` bytes.
+pub fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes)?;
+    open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -51,7 +56,10 @@ pub fn remove(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     fault::point(Kind::Remove, path)?;
-    fault::changing(|| Change::Removed { path: path.to_owned(), old: fs::read(path).unwrap_or_default() });
+    fault::changing(|| Change::Removed {
+        path: path.to_owned(),
+        old: read(path, u64::MAX).unwrap_or_default(),
+    });
     fs::remove_file(path)?;
     sync_folder(path)
 }

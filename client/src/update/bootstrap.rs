@@ -1,7 +1,6 @@
 //! The bootstrap artifact: an image brings it, and it says what the device provides before its first update
 //! (artifact format: bootstrap; protocol: bootstrap).
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use rota_artifact::{provides, Limits, Reader};
@@ -55,7 +54,7 @@ impl Engine {
 
     /// Its header only: whoever can put it there can do anything.
     fn read_bootstrap(&self, file: &Path) -> Result<crate::provides::Facts, String> {
-        let source = File::open(file).map_err(|error| error.to_string())?;
+        let source = disk::open(file).map_err(|error| error.to_string())?;
         let reader = Reader::new(source, &Limits::default()).map_err(|error| error.to_string())?;
         let header = reader.header();
         if let Some(payload_type) = header.payloads.iter().find_map(|payload| payload.payload_type.as_ref()) {

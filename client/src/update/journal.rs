@@ -6,11 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
-use crate::record::{self, Pair};
+use crate::record::{self, Formats, Pair};
 use crate::slot::Slot;
 
-/// The format that this version writes. What another version wrote in a later format counts as lost.
-pub const FORMAT: u32 = 1;
 /// Bytes of each of the two records.
 pub const SIZE: usize = 32 << 10;
 /// How many attempts are remembered.
@@ -195,26 +193,26 @@ pub struct Journal {
     pair: Pair,
     /// The last `save` failed: the record is newer than what is on the disk.
     is_unsaved: bool,
+    /// What is on the disk is whole, and cannot be read: another version wrote it.
+    is_foreign: bool,
     /// What it says. Changes are durable after `save`.
     pub record: Record,
 }
 
 impl Journal {
-    /// Opens the journal in `folder`. One that is missing, garbled or of a later format is lost, which stops nothing.
+    /// Opens the journal in `folder`. One that is missing, garbled or of another format is lost, which stops nothing.
     pub fn open(folder: &Path) -> Journal {
         let (pair, content) = Pair::open(folder, "journal", SIZE);
-        let record = match content.as_deref().map(read) {
-            Some(Ok(record)) => record,
-            Some(Err(why)) => {
-                log::warn!("the journal in {} counts as lost: {why}", folder.display());
-                Record::default()
-            }
-            None => Record::default(),
-        };
+        let read = content.as_deref().map_or_else(|| Ok(Record::default()), read);
+        let is_foreign = read.is_err();
+        let record = read.unwrap_or_else(|why| {
+            log::warn!("the journal in {} counts as lost: {why}", folder.display());
+            Record::default()
+        });
         if let Some(time) = record.server_time {
             crate::date::told(time);
         }
-        Journal { pair, is_unsaved: false, record }
+        Journal { pair, is_unsaved: false, is_foreign, record }
     }
 
     /// Reads anew what another process may have written. What could not be saved stays as long as nobody else has saved either:
@@ -231,19 +229,29 @@ impl Journal {
         record::newest_content(folder, "journal").and_then(|content| read(&content).ok()).unwrap_or_default()
     }
 
+    /// From now on it is this client's, and written in its newest format: its slot is not on trial. Until then it is kept for
+    /// the client of the committed slot, in that one's format.
+    pub fn adopt(&mut self) {
+        self.record.format = Formats::of_client().newest;
+        self.is_foreign = false;
+    }
+
     /// Whether nothing can stop the next `save`, not even a full disk.
     pub fn is_whole(&self) -> bool {
-        self.pair.is_whole()
+        self.pair.is_whole() && !self.is_foreign
     }
 
     /// Makes the record durable. When it has grown too large, old attempts make room.
     pub fn save(&mut self) -> Result<(), record::Error> {
-        self.record.format = FORMAT;
+        self.record.format = self.record.format.max(Formats::of_client().oldest);
         self.record.client = env!("CARGO_PKG_VERSION").into();
         while self.record.attempts.len() > ATTEMPTS {
             self.record.forget_attempt();
         }
         let result = loop {
+            if self.is_foreign {
+                break Err(self.pair.kept());
+            }
             // Plain data with text keys: it can always be written as JSON.
             let content = serde_json::to_vec(&self.record).unwrap_or_default();
             match self.pair.write(&content) {
@@ -260,15 +268,20 @@ impl Journal {
 
 fn read(content: &[u8]) -> Result<Record, String> {
     let record: Record = serde_json::from_slice(content).map_err(|error| error.to_string())?;
-    match record.format {
-        FORMAT => Ok(record),
-        format => Err(format!("it has format {format}, this client knows {FORMAT}")),
+    let formats = Formats::of_client();
+    match formats.reads(record.format) {
+        true => Ok(record),
+        false => Err(format!(
+            "it has format {}, this client reads {} to {}",
+            record.format, formats.oldest, formats.newest
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::FORMATS;
     use crate::sys::fault::{self, Fault};
 
     #[test]
@@ -312,6 +325,33 @@ mod tests {
         let record = read(known.as_bytes()).unwrap();
         assert_eq!(record.update.unwrap().state, Some(State::Unknown));
         assert!(read(br#"{"format":2}"#).is_err() && read(b"{}").is_err() && read(b"garbage").is_err());
+    }
+
+    #[test]
+    fn on_trial_the_format_stays_and_what_cannot_be_read_is_kept() {
+        let folder = crate::testing::folder();
+        let later = Formats { newest: FORMATS.newest + 1, ..FORMATS };
+        let (mut old, format) = (Journal::open(&folder), || Journal::peek(&folder).format);
+        old.adopt();
+        old.save().unwrap();
+        record::pretend(later);
+        let mut new = Journal::open(&folder);
+        new.save().unwrap();
+        assert_eq!(format(), FORMATS.newest);
+        new.adopt();
+        new.record.fallback = Some("known to the later version only".into());
+        new.save().unwrap();
+        assert_eq!(format(), later.newest);
+        record::pretend(FORMATS);
+        let mut old = Journal::open(&folder);
+        assert!(!old.is_whole() && old.record == Record::default());
+        assert!(old.save().unwrap_err().to_string().contains("another version"));
+        record::pretend(later);
+        assert_eq!(Journal::open(&folder).record, new.record);
+        record::pretend(FORMATS);
+        old.adopt();
+        old.save().unwrap();
+        assert!(old.is_whole() && format() == FORMATS.newest);
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod timers;
 use std::time::Duration;
 
 use crate::config::Paths;
-use crate::device::Device;
+use crate::device::{Device, Standing};
 use crate::epoch::Epoch;
 use crate::identity::Identity;
 use crate::net::api::Deployment;
@@ -265,6 +265,10 @@ impl Engine {
         self.journal.refresh(data);
         self.provides = Provides::open(&self.device.paths);
         self.epoch = Epoch::open(&self.device.paths);
+        if !self.device.view().is_ok_and(|view| view.standing() == Standing::Trial) {
+            self.journal.adopt();
+            self.provides.adopt();
+        }
         let bootstrapped = self.take_bootstrap();
         if let Err(why) = &bootstrapped {
             log::error!("{why}");

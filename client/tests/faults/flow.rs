@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor};
 use std::sync::OnceLock;
 
+use rota::record::{Formats, FORMATS};
 use rota::slot::Slot;
 use rota_artifact::{Compression, Data, Depends, Draft, Header, PayloadHeader, SignKey, Writer};
 
@@ -11,6 +12,11 @@ use super::support::artifact::{image, Artifact, DEVICE_TYPE};
 
 /// Bytes of a slot: as little as lets an image be written in several pieces.
 pub const SLOT: usize = 320 << 10;
+
+/// This version of the client: until there is a release, it plays the earlier one.
+pub const EARLIER: Formats = FORMATS;
+/// A later version: it reads what this one writes, and writes what this one cannot read.
+pub const LATER: Formats = Formats { newest: FORMATS.newest + 1, ..FORMATS };
 
 /// How an update goes.
 #[derive(Clone, Copy)]
@@ -30,6 +36,8 @@ pub struct Flow {
     pub is_first_start: bool,
     /// Slot A is the committed one but cannot be loaded: slot B runs.
     pub is_fallback: bool,
+    /// The version of the client in the slot that runs when the update begins, and in the image that it brings.
+    pub clients: [Formats; 2],
     /// Both records of the journal are destroyed while the first trial boots.
     pub loses_journal: bool,
     /// What the failure says when nothing is cut; empty when the update succeeds.
@@ -79,6 +87,7 @@ pub const GOOD: Flow = Flow {
     has_daemon: true,
     is_first_start: false,
     is_fallback: false,
+    clients: [EARLIER; 2],
     loses_journal: false,
     fails: "",
 };
@@ -100,6 +109,11 @@ impl Flow {
             true => Slot::B,
             false => Slot::A,
         }
+    }
+
+    /// The version of the client in this slot.
+    pub fn client_in(&self, slot: Slot) -> Formats {
+        self.clients[usize::from(slot != self.home())]
     }
 
     /// Whether the client has never run before the update.

@@ -18,6 +18,7 @@ const NAMES: &[&str] = &[
     ".journal.0.new",
     ".provides.1.new",
     ".device-key.pem.new",
+    "bootstrap.mender",
     "deployments",
     "deployments/0000.rel-2.log",
 ];

@@ -16,7 +16,7 @@ use std::io::Write;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use flow::{Flow, Hand, Payload, Trial, GOOD};
+use flow::{Flow, Hand, Payload, Trial, EARLIER, GOOD, LATER};
 use rota::sys::fault::Fault;
 use sweep::Tally;
 use world::{World, BOOTS};
@@ -57,6 +57,35 @@ const LOADER_FLOWS: &[Flow] = &[
     Flow { name: "silent", trial: Trial::Silent, fails: "never reported", ..GOOD },
     BY_HAND,
 ];
+
+/// Two versions of the client share the data partition: the later one comes with the image, or the earlier one.
+const VERSION_FLOWS: &[Flow] = &[
+    TO_LATER,
+    Flow { name: "later, offline", trial: Trial::Offline, fails: "was not reached", ..TO_LATER },
+    Flow { name: "later, unwell", trial: Trial::Unwell, fails: "health check", ..TO_LATER },
+    Flow { name: "later, silent", trial: Trial::Silent, fails: "never reported", ..TO_LATER },
+    Flow { name: "later, aborted", aborts_at: "installing", fails: "aborted", ..TO_LATER },
+    Flow { name: "later, journal lost", loses_journal: true, ..TO_LATER },
+    Flow { name: "later, first start", is_first_start: true, ..TO_LATER },
+    Flow { name: "later, fallback", is_fallback: true, ..TO_LATER },
+    Flow { name: "later, by hand", by_hand: Some(Hand::Commits), ..TO_LATER },
+    Flow {
+        name: "later, back by hand",
+        by_hand: Some(Hand::RollsBack),
+        has_daemon: false,
+        fails: "by hand",
+        ..TO_LATER
+    },
+    Flow { name: "both later", clients: [LATER; 2], ..GOOD },
+    TO_EARLIER,
+    Flow { name: "earlier, silent", trial: Trial::Silent, ..TO_EARLIER },
+    Flow { name: "earlier, fallback", is_fallback: true, ..TO_EARLIER },
+];
+
+const TO_LATER: Flow = Flow { name: "later", clients: [EARLIER, LATER], ..GOOD };
+
+/// The earlier client cannot read what the later one wrote: it returns to that one, and leaves everything to it.
+const TO_EARLIER: Flow = Flow { name: "earlier", clients: [LATER, EARLIER], fails: "never reported", ..GOOD };
 
 /// Runs `sweep` over the flows, on all processors. Only those whose name holds `ROTA_FLOW`, when that is set.
 fn over(flows: &[Flow], sweep: impl Fn(&Flow) -> Tally + Sync) -> Tally {
@@ -102,13 +131,12 @@ fn with_loader(flows: &[Flow], loader: &'static str) -> Vec<Flow> {
 fn the_power_is_cut_at_every_durable_operation() {
     let started = Instant::now();
     let flows = [FLOWS.to_vec(), real_loaders()].concat();
-    let tally = over(&flows, sweep::cuts);
+    let mut tally = over(&flows, sweep::cuts);
+    tally += over(VERSION_FLOWS, sweep::cuts_again_and_again);
+    let (updates, seconds) = (flows.len() + VERSION_FLOWS.len(), started.elapsed().as_secs());
     say(&format!(
-        "power cuts: {} points of {} updates, {} runs, in {} s",
-        tally.points,
-        flows.len(),
-        tally.runs,
-        started.elapsed().as_secs()
+        "power cuts: {} points of {updates} updates, {} runs, in {seconds} s",
+        tally.points, tally.runs
     ));
     assert!(tally.bad == 0 && tally.points >= 1000, "{tally:?}");
 }

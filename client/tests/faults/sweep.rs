@@ -31,14 +31,22 @@ impl std::ops::AddAssign for Tally {
 /// boots that follow are cut as well.
 pub fn cuts(flow: &Flow) -> Tally {
     each_point(flow, |at, _| {
-        let seed = at as u64;
-        let again = [
-            Fault::Cut(at, Loss::Torn(seed)),
-            Fault::Cut(at * 7 % 31, Loss::Torn(seed + 1)),
-            Fault::Cut(at * 13 % 29, Loss::Everything),
-        ];
-        vec![vec![Fault::Cut(at, Loss::Nothing)], vec![Fault::Cut(at, Loss::Everything)], again.to_vec()]
+        vec![vec![Fault::Cut(at, Loss::Nothing)], vec![Fault::Cut(at, Loss::Everything)], again_and_again(at)]
     })
+}
+
+/// The last of these only.
+pub fn cuts_again_and_again(flow: &Flow) -> Tally {
+    each_point(flow, |at, _| vec![again_and_again(at)])
+}
+
+fn again_and_again(at: usize) -> Vec<Fault> {
+    let seed = at as u64;
+    vec![
+        Fault::Cut(at, Loss::Torn(seed)),
+        Fault::Cut(at * 7 % 31, Loss::Torn(seed + 1)),
+        Fault::Cut(at * 13 % 29, Loss::Everything),
+    ]
 }
 
 /// Replays the flow with each of `faults` at every point of every boot. After the last of them, the next deployment must work.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rota::boot;
+use rota::record::{self, Formats};
 use rota::signals::Signals;
 use rota::slot::Slot;
 use rota::sys::fault::{self, Fault, Kind};
@@ -11,7 +12,7 @@ use rota::update::journal::Verdict;
 use rota::update::standalone::Done;
 use rota::update::{Engine, Exit};
 
-use super::flow::{new_image, old_image, signed, Flow, Hand, Payload, Trial, GOOD};
+use super::flow::{new_image, old_image, signed, Flow, Hand, Payload, Trial, GOOD, LATER};
 use super::machine::{Files, Machine};
 use super::server::{Server, State};
 use super::truth::Told;
@@ -40,12 +41,15 @@ pub struct World {
     artifact: PathBuf,
     old: Vec<u8>,
     new: Vec<u8>,
+    /// The version of the client in each slot.
+    clients: [Formats; 2],
 }
 
 /// A world between two boots.
 pub struct Saved {
     files: Files,
     state: State,
+    clients: [Formats; 2],
 }
 
 impl World {
@@ -54,7 +58,9 @@ impl World {
         let server = Server::start(*flow);
         let machine = Machine::new(flow);
         let artifact = machine.save_artifact(&flow.artifact());
-        let mut world = World { flow: *flow, machine, server, artifact, old: old_image(), new: new_image() };
+        let clients = Slot::BOTH.map(|slot| flow.client_in(slot));
+        let (old, new) = (old_image(), new_image());
+        let mut world = World { flow: *flow, machine, server, artifact, old, new, clients };
         if !flow.is_new() {
             world.server.state().flow.by_hand = None;
             assert_eq!(world.boot(Fault::Never).0, End::Idle);
@@ -67,12 +73,13 @@ impl World {
     }
 
     pub fn save(&self) -> Saved {
-        Saved { files: self.machine.files(), state: self.server.state().clone() }
+        Saved { files: self.machine.files(), state: self.server.state().clone(), clients: self.clients }
     }
 
     pub fn put_back(&mut self, saved: &Saved) {
         self.machine.put_back(&saved.files);
         *self.server.state() = saved.state.clone();
+        self.clients = saved.clients;
     }
 
     /// Something happens to the machine while it is switched off.
@@ -121,6 +128,7 @@ impl World {
         }
         self.machine.get_well();
         let slot = self.machine.boot_state().committed.other();
+        self.clients[usize::from(slot == Slot::B)] = LATER;
         let wanted = boot::State { committed: slot, trial: None, attempts_left: 0 };
         for _ in 0..4 {
             let fresh = fault::run(Fault::Never, || self.start(Fault::Never)).result;
@@ -154,6 +162,7 @@ impl World {
         if !self.is_next() {
             self.check_booted(slot);
         }
+        record::pretend(self.clients[usize::from(slot == Slot::B)]);
         let flow = self.server.state().flow;
         if trial && flow.trial == Trial::Silent {
             return End::Restart;
@@ -198,6 +207,8 @@ impl World {
     }
 
     fn observe(&self) {
+        // Whoever looks on can read everything.
+        record::pretend(LATER);
         let state = self.machine.boot_state();
         self.server.state().truth.observe(&self.flow, state);
     }
