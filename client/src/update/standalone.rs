@@ -195,7 +195,7 @@ impl Engine {
 
     fn roll_back_interrupted(&mut self, next: State) -> Result<Done, String> {
         match self.go_on(next, Done::Committed) {
-            Ok(done @ Done::Stopped(_)) => Ok(done),
+            Ok(done @ (Done::Stopped(_) | Done::RolledBack { .. } | Done::NotModified)) => Ok(done),
             Ok(_) => Err("the update had been committed already".into()),
             Err(why) => {
                 log::info!("{why}");
