@@ -19,6 +19,7 @@ const NAMES: &[&str] = &[
     ".provides.1.new",
     ".device-key.pem.new",
     "bootstrap.mender",
+    "epoch.0",
     "deployments",
     "deployments/0000.rel-2.log",
 ];
