@@ -9,31 +9,8 @@ use std::time::Instant;
 use rota::slot::Slot;
 use support::artifact::{image, Artifact};
 use support::machine::{Machine, SLOT};
+use support::program::rota;
 use support::server::{Event, Server};
-
-/// The program on this machine, with its configuration in a file.
-fn rota(machine: &Machine, words: &[&str]) -> Command {
-    let config = &machine.config;
-    let text = format!(
-        "device_type = \"test-board\"\n[server]\nurl = {:?}\nca = {:?}\npoll_interval = \"1h\"\nretry_interval = 1\n\
-         [slots]\na = {:?}\nb = {:?}\n[boot]\nbackend = \"fake\"\nenv_dir = {:?}\n",
-        config.urls[0],
-        config.ca.as_ref().unwrap(),
-        machine.layout.a,
-        machine.layout.b,
-        config.env_dir.as_ref().unwrap()
-    );
-    fs::write(machine.paths.conf.join("rota.toml"), text).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
-    command
-        .args(words)
-        .env("ROTA_CONF_DIR", &machine.paths.conf)
-        .env("ROTA_DATA_DIR", &machine.paths.data)
-        .env("ROTA_RUN_DIR", &machine.paths.run)
-        .env("ROTA_LIB_DIR", &machine.paths.lib)
-        .env("ROTA_SYSTEM_ROOT", machine.folder.join("system"));
-    command
-}
 
 fn output(machine: &Machine, words: &[&str]) -> Output {
     rota(machine, words).stdin(Stdio::null()).output().unwrap()

@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod http;
 pub mod machine;
 pub mod module;
+pub mod program;
 pub mod server;
 
 use std::path::{Path, PathBuf};

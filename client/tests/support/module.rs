@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use rota_artifact::{Compression, Data, Depends, Draft, Header, Input, PayloadHeader, Writer};
 
 use super::artifact::DEVICE_TYPE;
+use super::machine::Machine;
+use super::server::Server;
 
 /// Reads all files as the protocol has it, into `tmp/`.
 pub const STREAMING: &str = r#"
@@ -18,6 +20,32 @@ while next=$(cat stream-next); [ -n "$next" ]; do
     cat "$file" >"tmp/${file#streams/}"
 done
 "#;
+
+/// What the artifacts of `deployed` hold.
+pub const FILES: &[(&str, &[u8])] = &[("one", b"first\n"), ("none", b""), ("big", &[b'x'; 300_000])];
+/// The calls when all goes well.
+pub const SUCCESS: &[&str] = &[
+    "ProvidePayloadFileSizes",
+    "Download",
+    "ArtifactInstall",
+    "NeedsArtifactReboot",
+    "ArtifactCommit",
+    "Cleanup",
+];
+
+/// A server with a deployment of `rel-2` of type `spy`, and a machine with that module.
+pub fn deployed() -> (Server, Machine, Spy) {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    let spy = Spy::install(&machine.paths.lib, "spy");
+    server.deploy("rel-2", artifact("rel-2", "spy", FILES));
+    (server, machine, spy)
+}
+
+/// Where the module works.
+pub fn tree(machine: &Machine) -> PathBuf {
+    machine.paths.data.join("modules/v3/payloads/0000/tree")
+}
 
 /// The module, and what it noted.
 pub struct Spy {
