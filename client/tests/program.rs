@@ -3,31 +3,14 @@
 mod support;
 
 use std::fs;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use rota::slot::Slot;
 use support::artifact::{image, Artifact};
 use support::machine::{Machine, SLOT};
-use support::program::rota;
+use support::program::{complaint, output, rota, text};
 use support::server::{Event, Server};
-
-fn output(machine: &Machine, words: &[&str]) -> Output {
-    rota(machine, words).stdin(Stdio::null()).output().unwrap()
-}
-
-/// What it prints when it ends well.
-fn text(machine: &Machine, words: &[&str]) -> String {
-    let output = output(machine, words);
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Its exit code and what it complains of.
-fn complaint(machine: &Machine, words: &[&str]) -> (i32, String) {
-    let output = output(machine, words);
-    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
-}
 
 /// A daemon that does not outlive its test.
 struct Daemon(Child);

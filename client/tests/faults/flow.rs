@@ -1,14 +1,12 @@
 //! A flow: how an update goes when nothing fails. Scenarios are written in these words.
 
-use std::collections::BTreeMap;
-use std::io::{self, Cursor};
 use std::sync::OnceLock;
 
 use rota::record::{Formats, FORMATS};
 use rota::slot::Slot;
-use rota_artifact::{Compression, Data, Depends, Draft, Header, PayloadHeader, SignKey, Writer};
+use rota_artifact::SignKey;
 
-use super::support::artifact::{image, Artifact, DEVICE_TYPE};
+use super::support::artifact::{empty, image, Artifact};
 
 /// Bytes of a slot: as little as lets an image be written in several pieces.
 pub const SLOT: usize = 320 << 10;
@@ -124,7 +122,7 @@ impl Flow {
     /// The artifact `rel-2`.
     pub fn artifact(&self) -> Vec<u8> {
         let mut artifact = match self.payload {
-            Payload::Nothing => return empty("rel-2"),
+            Payload::Nothing => return empty("rel-2", &[], Some(&key().0)),
             _ => signed("rel-2", &new_image()),
         };
         if self.payload == Payload::Spoilt {
@@ -168,28 +166,4 @@ pub fn verify_key() -> &'static str {
 /// An artifact of a root file system.
 pub fn signed(name: &str, image: &[u8]) -> Vec<u8> {
     Artifact { signer: Some(&key().0), ..Artifact::new(name, image) }.bytes()
-}
-
-/// An artifact that only sets provides.
-fn empty(name: &str) -> Vec<u8> {
-    let header = Header {
-        version: 3,
-        artifact_name: name.to_owned(),
-        artifact_group: None,
-        depends: Depends { device_types: vec![DEVICE_TYPE.to_owned()], ..Depends::default() },
-        scripts: Vec::new(),
-        payloads: vec![PayloadHeader { provides: BTreeMap::new(), ..PayloadHeader::default() }],
-        augmented: false,
-    };
-    let draft = Draft { header, data: vec![Data::Files(Vec::new())], checksum_key: None, augment: None };
-    let writer = Writer {
-        compression: Compression::None,
-        encoder: &|compression, out| compression.encoder(out),
-        spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
-        signer: Some(&key().0),
-        modified: 0,
-    };
-    let mut bytes = Vec::new();
-    writer.write(&draft, &mut bytes).unwrap();
-    bytes
 }

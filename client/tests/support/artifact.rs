@@ -87,3 +87,28 @@ pub fn image(seed: u64, length: usize) -> Vec<u8> {
     };
     (0..length).map(|_| next()).collect()
 }
+
+/// An artifact that only sets provides.
+pub fn empty(name: &str, facts: &[(&str, &str)], signer: Option<&dyn Signer>) -> Vec<u8> {
+    let provides = facts.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    let header = Header {
+        version: 3,
+        artifact_name: name.to_owned(),
+        artifact_group: None,
+        depends: Depends { device_types: vec![DEVICE_TYPE.to_owned()], ..Depends::default() },
+        scripts: Vec::new(),
+        payloads: vec![PayloadHeader { provides, ..PayloadHeader::default() }],
+        augmented: false,
+    };
+    let draft = Draft { header, data: vec![Data::Files(Vec::new())], checksum_key: None, augment: None };
+    let writer = Writer {
+        compression: Compression::None,
+        encoder: &|compression, out| compression.encoder(out),
+        spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
+        signer,
+        modified: 0,
+    };
+    let mut bytes = Vec::new();
+    writer.write(&draft, &mut bytes).unwrap();
+    bytes
+}

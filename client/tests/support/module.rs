@@ -6,7 +6,7 @@ use std::io::{self, Cursor, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rota_artifact::{Compression, Data, Depends, Draft, Header, Input, PayloadHeader, Writer};
+use rota_artifact::{Compression, Data, Depends, Draft, Header, Input, PayloadHeader, Script, Writer};
 
 use super::artifact::DEVICE_TYPE;
 use super::machine::Machine;
@@ -96,6 +96,16 @@ pub fn program(path: &Path, text: &str) {
 
 /// An artifact with these payload files.
 pub fn artifact(name: &str, payload_type: &str, files: &[(&str, &'static [u8])]) -> Vec<u8> {
+    artifact_with(Vec::new(), name, payload_type, files)
+}
+
+/// The same with state scripts.
+pub fn artifact_with(
+    scripts: Vec<Script>,
+    name: &str,
+    payload_type: &str,
+    files: &[(&str, &'static [u8])],
+) -> Vec<u8> {
     let payload = PayloadHeader {
         payload_type: Some(payload_type.to_owned()),
         provides: BTreeMap::from([(format!("rootfs-image.{payload_type}.version"), name.to_owned())]),
@@ -108,7 +118,7 @@ pub fn artifact(name: &str, payload_type: &str, files: &[(&str, &'static [u8])])
         artifact_name: name.to_owned(),
         artifact_group: Some("beta".into()),
         depends: Depends { device_types: vec![DEVICE_TYPE.to_owned()], ..Depends::default() },
-        scripts: Vec::new(),
+        scripts,
         payloads: vec![payload],
         augmented: false,
     };

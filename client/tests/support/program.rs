@@ -1,7 +1,7 @@
 //! The program `rota` on a machine.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 
 use super::machine::Machine;
 
@@ -27,4 +27,21 @@ pub fn rota(machine: &Machine, words: &[&str]) -> Command {
         .env("ROTA_LIB_DIR", &machine.paths.lib)
         .env("ROTA_SYSTEM_ROOT", machine.folder.join("system"));
     command
+}
+
+pub fn output(machine: &Machine, words: &[&str]) -> Output {
+    rota(machine, words).stdin(Stdio::null()).output().unwrap()
+}
+
+/// What it prints when it ends well.
+pub fn text(machine: &Machine, words: &[&str]) -> String {
+    let output = output(machine, words);
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Its exit code and what it complains of.
+pub fn complaint(machine: &Machine, words: &[&str]) -> (i32, String) {
+    let output = output(machine, words);
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
