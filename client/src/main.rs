@@ -51,14 +51,11 @@ fn run(options: Options) -> Result<u8, String> {
             daemon::run(Device::with(paths, System::default(), config))?;
         }
         Command::Install { from, reboot_exit_code } => {
-            let mut engine = engine(&options)?;
-            if let Some(fault) = engine.device.config.faults.first() {
-                return Err(format!("{fault}; nothing is installed with a faulty configuration"));
-            }
+            let mut engine = without_faults(engine(&options)?)?;
             println!("Installing artifact...");
             return Ok(told(engine.install(&from)?, reboot_exit_code));
         }
-        Command::Commit => return Ok(told(engine(&options)?.commit()?, false)),
+        Command::Commit => return Ok(told(without_faults(engine(&options)?)?.commit()?, false)),
         Command::Rollback => return Ok(told(engine(&options)?.rollback()?, false)),
         Command::Resume { reboot_exit_code } => {
             return Ok(told(engine(&options)?.resume()?, reboot_exit_code))
@@ -114,6 +111,14 @@ fn engine(options: &Options) -> Result<Engine, String> {
     let mut engine = Engine::new(device, signals);
     engine.stop_before = options.stop_before.clone();
     Ok(engine)
+}
+
+/// Nothing is installed or committed with a faulty configuration; to roll back is always possible.
+fn without_faults(engine: Engine) -> Result<Engine, String> {
+    match engine.device.config.faults.first() {
+        Some(fault) => Err(format!("{fault}; correct the configuration first")),
+        None => Ok(engine),
+    }
 }
 
 /// What the device provides. A bootstrap artifact that waits is taken first.

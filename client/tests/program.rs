@@ -3,14 +3,17 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rota::slot::Slot;
 use support::artifact::{image, Artifact};
 use support::machine::{Machine, SLOT};
 use support::program::{complaint, output, rota, text};
-use support::server::{Event, Server};
+use support::server::{Event, Reply, Server};
 
 /// A daemon that does not outlive its test.
 struct Daemon(Child);
@@ -313,4 +316,55 @@ fn status_tells_what_is_waited_for() {
             && status["attempts"][0]["reason"].as_str().unwrap().contains("fell back")
     );
     has(&["last         rel-2: failed: trial of slot B"]);
+}
+
+/// In the midst of anything: it ends soon with code 0, and the next start goes on. The artifact is none, so that nothing restarts.
+#[test]
+fn sigterm_is_a_clean_stop_at_any_moment() {
+    let late = Reply { late: Duration::from_secs(100), ..Reply::code(204) };
+    let dropping = || {
+        let drops = Some((1, Duration::from_millis(100)));
+        Reply { body: vec![b'x'; 100_000], drops, ..Reply::code(200) }
+    };
+    std::thread::scope(|scope| {
+        for moment in ["/auth_requests", "/next", "/attributes", "/artifact", "/status", "/log"] {
+            let late = late.clone();
+            scope.spawn(move || stopped_at(moment, late));
+        }
+        scope.spawn(move || stopped_at("/artifact", dropping()));
+        scope.spawn(|| stopped_at("a program of the inventory", Reply::default()));
+    });
+}
+
+fn stopped_at(moment: &'static str, reply: Reply) {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    server.deploy("rel-2", b"no artifact".repeat(100));
+    let there = Arc::new(AtomicBool::new(false));
+    let ours = there.clone();
+    server.trick(move |request| {
+        let is_it = request.path.split('?').next().unwrap_or_default().ends_with(moment);
+        ours.fetch_or(is_it, Ordering::Relaxed);
+        is_it.then(|| reply.clone())
+    });
+    let (program, begun) = (machine.paths.lib.join("inventory/10-slow"), machine.folder.join("begun"));
+    if !moment.starts_with('/') {
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(&program, format!("#!/bin/sh\ntouch {}\nexec sleep 50\n", begun.display())).unwrap();
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let daemon = Daemon::start(&machine);
+    let since = Instant::now();
+    while !there.load(Ordering::Relaxed) && !begun.exists() {
+        assert!(server.wait(since), "{moment}: the server saw {:#?}", server.events());
+    }
+    let since = Instant::now();
+    assert_eq!(daemon.stop(), Some(0), "{moment}");
+    assert!(since.elapsed() < Duration::from_secs(40), "{moment}: {:?}", since.elapsed());
+    let _ = fs::remove_file(&program);
+    server.no_trick();
+    server.forget_events();
+    let daemon = Daemon::start(&machine);
+    wait_for(&server, |events| events.iter().any(|event| matches!(event, Event::Log(_))));
+    assert_eq!(daemon.stop(), Some(0), "{moment}");
 }
