@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use rota::record::{Formats, FORMATS};
 use rota::slot::Slot;
-use rota_artifact::SignKey;
+use rota_artifact::{Script, SignKey};
 
 use super::support::artifact::{empty, image, Artifact};
 
@@ -38,6 +38,10 @@ pub struct Flow {
     pub clients: [Formats; 2],
     /// Both records of the journal are destroyed while the first trial boots.
     pub loses_journal: bool,
+    /// The artifact's state scripts: those that do well, and after them one that fails, unless it is called nothing.
+    pub scripts: (&'static [&'static str], &'static str),
+    /// A bootstrap artifact lies on the data partition.
+    pub bootstraps: bool,
     /// What the failure says when nothing is cut; empty when the update succeeds.
     pub fails: &'static str,
 }
@@ -72,6 +76,8 @@ pub enum Hand {
     RollsBack,
     /// Before the restart.
     RollsBackAtOnce,
+    /// Has it stopped before it is installed, and goes on until it is committed.
+    Resumes,
 }
 
 /// All goes well.
@@ -87,6 +93,8 @@ pub const GOOD: Flow = Flow {
     is_fallback: false,
     clients: [EARLIER; 2],
     loses_journal: false,
+    scripts: (&[], ""),
+    bootstraps: false,
     fails: "",
 };
 
@@ -123,7 +131,16 @@ impl Flow {
     pub fn artifact(&self) -> Vec<u8> {
         let mut artifact = match self.payload {
             Payload::Nothing => return empty("rel-2", &[], Some(&key().0)),
-            _ => signed("rel-2", &new_image()),
+            _ => {
+                let (good, bad) = self.scripts;
+                let script =
+                    |name: &&str, bytes: &[u8]| Script { name: format!("{name}_00"), bytes: bytes.to_vec() };
+                // Run by the kernel without a shell, which takes its time.
+                let good = good.iter().map(|name| script(name, b"#!/bin/true\n"));
+                let bad = [bad].into_iter().filter(|name| !name.is_empty());
+                let scripts = good.chain(bad.map(|name| script(&name, b"#!/bin/false\n"))).collect();
+                Artifact { scripts, signer: Some(&key().0), ..Artifact::new("rel-2", &new_image()) }.bytes()
+            }
         };
         if self.payload == Payload::Spoilt {
             let at = artifact.len() - (20 << 10);

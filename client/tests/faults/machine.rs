@@ -20,10 +20,12 @@ use rota::update::journal::{Journal, Record};
 
 use super::flow::{self, old_image, Flow, Trial, SLOT};
 use super::server::URL;
-use super::support::artifact::{image, DEVICE_TYPE};
+use super::support::artifact::{empty, image, DEVICE_TYPE};
 
 /// Bytes of each copy of U-Boot's environment.
 const ENV: usize = 0x400;
+/// What the bootstrap artifact says.
+pub const BOARD: (&str, &str) = ("board.revision", "C");
 const PARTS: [u32; 2] = [2, 3];
 
 pub struct Machine {
@@ -86,6 +88,9 @@ impl Machine {
         fs::write(self.layout.path(flow.home().other()), stale).unwrap();
         fs::write(self.paths.conf.join("verify.pem"), flow::verify_key()).unwrap();
         fs::write(self.paths.conf.join("artifact_info"), "artifact_name=rel-1\n").unwrap();
+        if flow.bootstraps {
+            fs::write(self.bootstrap(), empty("rel-1", &[BOARD], None)).unwrap();
+        }
         // Run by the kernel without a shell, which takes its time.
         program(&self.paths.lib.join("identity"), "#!/bin/cat\nmac=02:00:00:00:00:01\n");
         if flow.trial == Trial::Unwell {
@@ -102,6 +107,10 @@ impl Machine {
             }
         }
         self.loader().repair(Slot::A).unwrap();
+    }
+
+    pub fn bootstrap(&self) -> PathBuf {
+        self.paths.data.join("bootstrap.mender")
     }
 
     fn unwell(&self) -> PathBuf {

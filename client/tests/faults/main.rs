@@ -34,6 +34,17 @@ const FLOWS: &[Flow] = &[
     Flow { name: "aborted", aborts_at: "rebooting", fails: "aborted", ..GOOD },
     Flow { name: "aborted in the trial", aborts_at: "installing", fails: "aborted", ..GOOD },
     Flow { name: "journal lost", loses_journal: true, ..GOOD },
+    SCRIPTS,
+    Flow { name: "script: install", scripts: (&[], "ArtifactInstall_Enter"), ..SCRIPT_FAILS },
+    Flow { name: "script: reboot", scripts: (&[], "ArtifactReboot_Enter"), ..SCRIPT_FAILS },
+    Flow { name: "script: rebooted", scripts: (&[], "ArtifactReboot_Leave"), ..SCRIPT_FAILS },
+    Flow {
+        name: "script: commit",
+        scripts: (&["ArtifactRollback_Enter", "ArtifactFailure_Leave"], "ArtifactCommit_Enter"),
+        ..SCRIPT_FAILS
+    },
+    Flow { name: "bootstrap", bootstraps: true, is_first_start: true, ..GOOD },
+    Flow { name: "resume", by_hand: Some(Hand::Resumes), ..BY_HAND },
     BY_HAND,
     Flow { name: "rollback by hand", by_hand: Some(Hand::RollsBack), fails: "by hand", ..BY_HAND },
     Flow { name: "rollback at once", by_hand: Some(Hand::RollsBackAtOnce), fails: "by hand", ..BY_HAND },
@@ -47,6 +58,9 @@ const FLOWS: &[Flow] = &[
     },
 ];
 
+const SCRIPTS: Flow =
+    Flow { name: "scripts", scripts: (&["ArtifactReboot_Leave", "ArtifactCommit_Leave"], ""), ..GOOD };
+const SCRIPT_FAILS: Flow = Flow { fails: "state script", ..GOOD };
 const BY_HAND: Flow = Flow { name: "commit by hand", by_hand: Some(Hand::Commits), ..GOOD };
 
 /// Those in which boot loaders differ.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rota::boot;
+use rota::provides::Provides;
 use rota::record::{self, Formats};
 use rota::signals::Signals;
 use rota::slot::Slot;
@@ -13,7 +14,7 @@ use rota::update::standalone::Done;
 use rota::update::{Engine, Exit};
 
 use super::flow::{new_image, old_image, signed, Flow, Hand, Payload, Trial, GOOD, LATER};
-use super::machine::{Files, Machine};
+use super::machine::{Files, Machine, BOARD};
 use super::server::{Server, State};
 use super::truth::Told;
 
@@ -256,8 +257,13 @@ impl World {
     fn install(&self, hand: Hand) -> Option<Verdict> {
         // Another attempt.
         self.server.state().truth.verdicts.clear();
-        let done = self.engine().install(&self.artifact.display().to_string());
+        let mut engine = self.engine();
+        if hand == Hand::Resumes {
+            engine.stop_before = vec![rota::update::state::State::ArtifactInstallEnter];
+        }
+        let done = engine.install(&self.artifact.display().to_string());
         match done {
+            Ok(Done::Stopped(_)) if hand == Hand::Resumes => None,
             Ok(Done::Installed { .. }) if hand == Hand::RollsBackAtOnce => self.decide(hand),
             Ok(Done::Installed { .. }) => None,
             Ok(done) => panic!("after installing: {done:?}"),
@@ -269,8 +275,10 @@ impl World {
         let done = match hand {
             Hand::Commits => self.engine().commit(),
             Hand::RollsBack | Hand::RollsBackAtOnce => self.engine().rollback(),
+            Hand::Resumes => self.engine().resume(),
         };
         match done {
+            Ok(Done::Installed { .. }) if hand == Hand::Resumes => None,
             Ok(Done::Committed) => Some(Verdict::Success(None)),
             Ok(Done::RolledBack { .. }) => Some(Verdict::Failure("rolled back by hand".into())),
             Ok(done) => panic!("after {hand:?}: {done:?}"),
@@ -282,6 +290,11 @@ impl World {
     fn check_end(&self) -> Told {
         let (truth, view) = (self.server.state().truth.clone(), self.machine.device().view().unwrap());
         truth.check_end(&self.flow, view, &self.machine.artifact_name());
+        if self.flow.bootstraps {
+            assert!(!self.machine.bootstrap().exists(), "the bootstrap artifact is still there");
+            let (fact, value) = BOARD;
+            assert_eq!(Provides::peek(&self.machine.paths)[fact], value);
+        }
         let record = self.machine.journal();
         assert!(record.update.is_none() && record.attempts.iter().all(|attempt| !attempt.unreported));
         let last = record.attempts.last().and_then(|attempt| attempt.verdict.as_ref());
