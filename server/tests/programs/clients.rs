@@ -1,4 +1,4 @@
-//! The Mender client 3.4.0, as a daemon.
+//! Clients as daemons: Debian's Mender client 3.4.0, and rota with that client's very folders and configuration.
 use crate::common::artifacts::{make, noise, Plan};
 use crate::common::device::text;
 use crate::common::{wait_for, Client, Server, PATIENCE};
@@ -28,32 +28,37 @@ esac
 exit 0
 "#;
 
-/// A Mender client with folders of its own.
-struct Mender {
+/// Which client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Mender,
+    Rota,
+}
+
+/// A client with folders of its own.
+struct Device {
+    program: Program,
     folder: tempfile::TempDir,
     mac: String,
     child: Option<Child>,
 }
 
-impl Mender {
+impl Device {
     /// Set up for the server behind `url`.
-    fn new(server: &Server, url: &str, number: u8) -> Mender {
+    fn new(program: Program, server: &Server, url: &str, number: u8) -> Device {
         let folder = tempfile::tempdir().unwrap();
-        let mender = Mender { folder, mac: format!("02:00:00:00:01:{number:02x}"), child: None };
-        let path = |name: &str| mender.path(name);
-        for name in ["share/identity", "share/inventory", "share/modules/v3", "conf", "data"] {
+        let device = Device { program, folder, mac: format!("02:00:00:00:01:{number:02x}"), child: None };
+        let path = |name: &str| device.path(name);
+        for name in ["share/identity", "share/inventory", "share/modules/v3", "conf", "data", "run"] {
             std::fs::create_dir_all(path(name)).unwrap();
         }
-        let program = |name: &str, content: &str| {
+        let script = |name: &str, content: &str| {
             std::fs::write(path(name), content).unwrap();
             std::fs::set_permissions(path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
         };
-        program("share/identity/mender-device-identity", &format!("#!/bin/sh\necho mac={}\n", mender.mac));
-        program(
-            "share/inventory/mender-inventory-test",
-            "#!/bin/sh\necho kernel=6.1\necho ip=a\necho ip=b\n",
-        );
-        program("share/modules/v3/test", MODULE);
+        script("share/identity/mender-device-identity", &format!("#!/bin/sh\necho mac={}\n", device.mac));
+        script("share/inventory/mender-inventory-test", "#!/bin/sh\necho serial=61\necho ip=a\necho ip=b\n");
+        script("share/modules/v3/test", MODULE);
         std::fs::write(path("data/device_type"), "device_type=devA\n").unwrap();
         std::fs::write(path("conf/artifact_info"), "artifact_name=rel-0\n").unwrap();
         let config = json!({
@@ -65,7 +70,7 @@ impl Mender {
             "DBus": { "Enabled": false },
         });
         std::fs::write(path("conf/mender.conf"), config.to_string()).unwrap();
-        mender
+        device
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -75,10 +80,16 @@ impl Mender {
     fn start(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
         // The client's folders are fixed: in a mount namespace of its own they are the test's. This needs root.
-        let script = "mount --bind \"$0/share\" /usr/share/mender && mount --bind \"$0/conf\" /etc/mender &&
-            exec mender --config /etc/mender/mender.conf --data \"$0/data\" daemon";
+        let daemon = match self.program {
+            Program::Mender => "mender --config /etc/mender/mender.conf --data \"$0/data\" daemon",
+            Program::Rota => "\"$1\" --data \"$0/data\" daemon",
+        };
+        let mounts = "mount --bind \"$0/share\" /usr/share/mender && mount --bind \"$0/conf\" /etc/mender";
         let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", script]).arg(self.folder.path());
+        command.args(["--mount", "sh", "-c", &format!("{mounts} && exec {daemon}")]).arg(self.folder.path());
+        if self.program == Program::Rota {
+            command.arg(rota()).env("ROTA_RUN_DIR", self.path("run"));
+        }
         command.env("MENDER_TEST_INSTALLED", self.path("installed")).env("MENDER_TEST_GO", self.path("go"));
         self.child =
             Some(command.stdout(log.try_clone().unwrap()).stderr(log).stdin(Stdio::null()).spawn().unwrap());
@@ -112,12 +123,12 @@ impl Mender {
     }
 }
 
-impl Drop for Mender {
+impl Drop for Device {
     fn drop(&mut self) {
         self.stop();
         if std::thread::panicking() {
             let log = std::fs::read_to_string(self.path("log")).unwrap_or_default();
-            eprintln!("--- mender's last words");
+            eprintln!("--- the client's last words");
             let lines: Vec<_> = log.lines().collect();
             lines[lines.len().saturating_sub(40)..].iter().for_each(|line| eprintln!("{line}"));
         }
@@ -138,13 +149,37 @@ fn wait_for_status(admin: &Client, deployment: &str, status: &str) {
     wait_for(&format!("the device reports {status}"), || part(admin, deployment)["status"] == status);
 }
 
+/// Our client, built.
+fn rota() -> PathBuf {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    let build = || {
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../client/Cargo.toml");
+        // Beside this room's build folder, `.build/server/tmp`.
+        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../../client");
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--locked", "--bin", "rota", "--manifest-path", manifest]);
+        assert!(cargo.env("CARGO_TARGET_DIR", &target).status().unwrap().success());
+        target.join("debug/rota")
+    };
+    BUILT.get_or_init(build).clone()
+}
+
 #[test]
 fn a_mender_client_goes_through_everything() {
+    everything(Program::Mender, "3.4.0");
+}
+
+#[test]
+fn rota_goes_through_everything() {
+    everything(Program::Rota, "0.");
+}
+
+fn everything(program: Program, version: &str) {
     let server = Server::start();
     let admin = server.admin();
-    let mut mender = Mender::new(&server, &server.url, 1);
-    mender.start();
-    let id = mender.accept(&admin);
+    let mut client = Device::new(program, &server, &server.url, 1);
+    client.start();
+    let id = client.accept(&admin);
 
     let inventory = format!("/api/management/v1/inventory/devices/{id}");
     let attribute = |name: &str| {
@@ -152,14 +187,14 @@ fn a_mender_client_goes_through_everything() {
         let list = shown["attributes"].as_array().unwrap();
         list.iter().find(|one| one["name"] == name).map_or(Value::Null, |one| one["value"].clone())
     };
-    wait_for("the inventory arrives", || attribute("kernel") == "6.1");
+    wait_for("the inventory arrives", || attribute("serial") == "61");
     assert_eq!(attribute("ip"), json!(["a", "b"]));
-    assert!(text(&attribute("mender_client_version")).starts_with("3.4.0"));
+    assert!(text(&attribute("mender_client_version")).starts_with(version));
 
     upload(&admin, "rel-1", b"one\n");
     let deployment = admin.deploy("good", "rel-1", &[&id]);
     wait_for_status(&admin, &deployment, "success");
-    assert_eq!(std::fs::read(mender.path("installed")).unwrap(), b"one\n");
+    assert_eq!(std::fs::read(client.path("installed")).unwrap(), b"one\n");
     wait_for("the inventory says so", || attribute("artifact_name") == "rel-1");
 
     upload(&admin, "rel-2", b"fail\n");
@@ -176,7 +211,7 @@ fn a_mender_client_goes_through_everything() {
     let deployment = admin.deploy("aborted", "rel-3", &[&id]);
     wait_for_status(&admin, &deployment, "installing");
     admin.put(&format!("{DEPLOYMENTS}/{deployment}/status"), json!({ "status": "aborted" })).expect(204);
-    std::fs::write(mender.path("go"), "").unwrap();
+    std::fs::write(client.path("go"), "").unwrap();
     // It hears of it at its next report, and goes on with what comes after.
     upload(&admin, "rel-4", b"four\n");
     let after = admin.deploy("after", "rel-4", &[&id]);
@@ -186,44 +221,57 @@ fn a_mender_client_goes_through_everything() {
     // It runs that release already.
     let again = admin.deploy("again", "rel-4", &[&id]);
     wait_for_status(&admin, &again, "already-installed");
-    key_change(&admin, &mut mender, &id);
-    decommission(&admin, &mender, &id);
+    key_change(&admin, &mut client, &id);
+    decommission(&admin, &client, &id);
 }
 
-fn key_change(admin: &Client, mender: &mut Mender, id: &str) {
-    mender.stop();
-    std::fs::remove_file(mender.path("data/mender-agent.pem")).unwrap();
-    std::fs::remove_file(mender.path("log")).unwrap();
+fn key_change(admin: &Client, client: &mut Device, id: &str) {
+    client.stop();
+    let key = match client.program {
+        Program::Mender => "data/mender-agent.pem",
+        Program::Rota => "data/device-key.pem",
+    };
+    std::fs::remove_file(client.path(key)).unwrap();
+    std::fs::remove_file(client.path("log")).unwrap();
     // Its old token lives in its store; it is void once the new key is asked for and the old one revoked.
-    let old = text(&mender.known(admin).unwrap()["auth_sets"][0]["id"]);
+    let old = text(&client.known(admin).unwrap()["auth_sets"][0]["id"]);
     admin.delete(&format!("/api/management/v2/devauth/tokens/{old}"), ()).expect(204);
-    mender.start();
-    assert_eq!(mender.accept(admin), id);
+    client.start();
+    assert_eq!(client.accept(admin), id);
     upload(admin, "rel-5", b"five\n");
     let deployment = admin.deploy("with another key", "rel-5", &[id]);
     wait_for_status(admin, &deployment, "success");
-    let sets = mender.known(admin).unwrap()["auth_sets"].clone();
+    let sets = client.known(admin).unwrap()["auth_sets"].clone();
     assert_eq!(sets.as_array().unwrap().len(), 2, "{sets}");
     assert_eq!(sets[0]["status"], "rejected");
 }
 
-fn decommission(admin: &Client, mender: &Mender, id: &str) {
+fn decommission(admin: &Client, client: &Device, id: &str) {
     admin.delete(&format!("/api/management/v2/devauth/devices/{id}"), ()).expect(204);
     // It asks anew, as a device that nobody knows.
     wait_for("the device asks anew", || {
-        mender.known(admin).is_some_and(|device| device["status"] == "pending" && device["id"] != id)
+        client.known(admin).is_some_and(|device| device["status"] == "pending" && device["id"] != id)
     });
 }
 
 #[test]
 fn a_mender_client_resumes_a_download_that_was_cut() {
+    resumes(Program::Mender);
+}
+
+#[test]
+fn rota_resumes_a_download_that_was_cut() {
+    resumes(Program::Rota);
+}
+
+fn resumes(program: Program) {
     let server = Server::start();
     let admin = server.admin();
     let address = server.url.rsplit('/').next().unwrap().to_owned();
     let (url, cut) = cutting_proxy(address, 1 << 20);
-    let mut mender = Mender::new(&server, &url, 2);
-    mender.start();
-    let id = mender.accept(&admin);
+    let mut client = Device::new(program, &server, &url, 2);
+    client.start();
+    let id = client.accept(&admin);
     let content = noise(3 << 20, 1);
     upload(&admin, "rel-1", &content);
     let deployment = admin.deploy("large", "rel-1", &[&id]);
@@ -234,7 +282,7 @@ fn a_mender_client_resumes_a_download_that_was_cut() {
         assert!(began.elapsed() < PATIENCE + Duration::from_secs(90), "{}", part(&admin, &deployment));
         std::thread::sleep(Duration::from_millis(100));
     }
-    assert!(std::fs::read(mender.path("installed")).unwrap() == content);
+    assert!(std::fs::read(client.path("installed")).unwrap() == content);
     let log = std::fs::read_to_string(server.data.join("test.log")).unwrap();
     assert!(log.contains("download") && log.contains("status=206"), "the server never answered 206");
 }
