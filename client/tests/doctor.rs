@@ -102,10 +102,24 @@ fn nothing_is_wrong_with_a_good_board() {
     }
 }
 
+/// A certificate, and its key that everybody can read, or another one that nobody can.
+fn client_certificate(machine: &mut Machine, exposed: bool) {
+    let keys = [rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap()];
+    let certificate =
+        rcgen::CertificateParams::new(vec!["device".into()]).unwrap().self_signed(&keys[0]).unwrap();
+    let files = ["client.pem", "client-key.pem"].map(|name| machine.folder.join(name));
+    fs::write(&files[0], certificate.pem()).unwrap();
+    fs::write(&files[1], keys[usize::from(!exposed)].serialize_pem()).unwrap();
+    let mode = if exposed { 0o644 } else { 0o600 };
+    fs::set_permissions(&files[1], fs::Permissions::from_mode(mode)).unwrap();
+    let [certificate, key] = files;
+    (machine.config.client_certificate, machine.config.client_key) = (Some(certificate), Some(key));
+}
+
 /// How a good board is spoilt, the check that finds it, and words of what it says.
 type Fault = (&'static str, &'static str, fn(&mut Machine));
 
-const FAULTS: [Fault; 31] = [
+const FAULTS: [Fault; 36] = [
     ("configuration", "helth: there is no such key", |m| {
         m.config.faults.push("helth: there is no such key".into())
     }),
@@ -174,6 +188,13 @@ const FAULTS: [Fault; 31] = [
         fs::write(&ca, "no certificate").unwrap();
         m.config.ca = Some(ca);
     }),
+    ("epoch", "expected a number, the least epoch of this image, found x", |m| {
+        write(&m.paths.lib.join("epoch"), "x\n");
+    }),
+    ("epoch", "epoch 3 without keys", |m| write(&m.paths.lib.join("epoch"), "3\n")),
+    ("artifact keys", "every artifact is refused", |m| m.config.verify_keys = Some(vec![])),
+    ("client certificate", "mode 644", |m| client_certificate(m, true)),
+    ("client certificate", "the private key of", |m| client_certificate(m, false)),
     ("artifact keys", "a public key in PEM form", |m| {
         let key = m.folder.join("key.pem");
         fs::write(&key, "no key").unwrap();

@@ -139,8 +139,8 @@ pub fn device_key(doctor: &mut Doctor) -> Vec<Finding> {
     }];
     let file = crate::key::file(&doctor.device.paths, doctor.device.config.device_key.as_deref());
     let name = file.display();
-    let metadata = match fs::symlink_metadata(&file) {
-        Ok(metadata) => metadata,
+    match fs::metadata(&file) {
+        Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let why = format!("{name} is not there yet: `rota daemon` makes it when it first starts");
             findings.push(Finding::not_checked(KEY, why));
@@ -150,16 +150,8 @@ pub fn device_key(doctor: &mut Doctor) -> Vec<Finding> {
             findings.push(Finding::not_checked(KEY, format!("{name}: {error}")));
             return findings;
         }
-    };
-    let (mode, owner) = (metadata.mode() & 0o7777, metadata.uid());
-    if mode & 0o077 != 0 || owner != host::user() {
-        findings.push(Finding::wrong(
-            KEY,
-            format!("{name} with mode 600, of user {}", host::user()),
-            format!("mode {mode:o}, user {owner}: others can pretend to be this device"),
-            format!("chown {0} {name}; chmod 600 {name}; if others may have read it, dismiss the device on the server and remove the file", host::user()),
-        ));
     }
+    findings.extend(exposed(KEY, &file));
     findings.push(match DeviceKey::read(&file) {
         Ok(_) => Finding::ok(KEY, format!("{name} is a key that the client can use")),
         Err(why) => Finding::wrong(
@@ -170,4 +162,20 @@ pub fn device_key(doctor: &mut Doctor) -> Vec<Finding> {
         ),
     });
     findings
+}
+
+/// What is wrong when others than this user can read a private key.
+pub fn exposed(check: &'static str, file: &std::path::Path) -> Option<Finding> {
+    let metadata = fs::metadata(file).ok()?;
+    let (mode, owner, user, name) = (metadata.mode() & 0o7777, metadata.uid(), host::user(), file.display());
+    (mode & 0o077 != 0 || owner != user).then(|| {
+        Finding::wrong(
+            check,
+            format!("{name} with mode 600, of user {user}"),
+            format!("mode {mode:o}, user {owner}: others can pretend to be this device"),
+            format!(
+                "chown {user} {name}; chmod 600 {name}; if others may have read it, make another, and dismiss the device on the server"
+            ),
+        )
+    })
 }

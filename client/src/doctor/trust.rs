@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use rota_artifact::VerifyKey;
@@ -14,6 +15,7 @@ use crate::clock::Source;
 use crate::date;
 use crate::finding::Finding;
 use crate::identity::Identity;
+use crate::net::verify::Clock;
 use crate::net::{tls, Server};
 use crate::update::clock_fault;
 use crate::update::journal::Journal;
@@ -22,18 +24,68 @@ use crate::update::journal::Journal;
 pub fn certificates(doctor: &mut Doctor) -> Vec<Finding> {
     const CA: &str = "CA certificates";
     let config = &doctor.device.config;
-    let mut findings = vec![match (&config.ca, tls::system_roots()) {
-        (Some(file), _) => certificate_file(CA, file, "server.ca in rota.toml"),
-        (None, Some(file)) => certificate_file(CA, &file, "the system's (package ca-certificates)"),
-        (None, None) => Finding::wrong(
-            CA,
-            "the CA of the server, or the system's CAs",
-            "neither: no server can be trusted",
-            "set server.ca in rota.toml, or install ca-certificates",
-        ),
-    }];
+    let mut findings = Vec::new();
+    if let Some(file) = &config.ca {
+        findings.push(certificate_file(CA, file, "server.ca in rota.toml"));
+    }
+    if config.ca.is_none() || config.system_ca {
+        findings.push(match tls::system_roots() {
+            Some(file) => certificate_file(CA, &file, "the system's (package ca-certificates)"),
+            None => Finding::wrong(
+                CA,
+                "the CA of the server, or the system's CAs",
+                "no server can be trusted by what the system has",
+                "set server.ca in rota.toml, or install ca-certificates",
+            ),
+        });
+    }
+    findings.extend(client_certificate(doctor));
     findings.extend(verify_keys(doctor));
+    findings.push(epoch(doctor));
     findings
+}
+
+/// What this device shows to servers that ask for a certificate.
+fn client_certificate(doctor: &Doctor) -> Vec<Finding> {
+    const CERTIFICATE: &str = "client certificate";
+    let config = &doctor.device.config;
+    let (Some(certificate), Some(key)) = (&config.client_certificate, &config.client_key) else {
+        return Vec::new();
+    };
+    let mut findings =
+        vec![certificate_file(CERTIFICATE, certificate, "server.client_certificate in rota.toml")];
+    findings.extend(super::data::exposed(CERTIFICATE, key));
+    if let Err(why) = tls::settings(config, Clock(Arc::new(date::reading))) {
+        findings.push(Finding::wrong(
+            CERTIFICATE,
+            format!("{}, the private key of {}, in PEM form", key.display(), certificate.display()),
+            why,
+            "correct server.client_key and server.client_certificate in rota.toml",
+        ));
+    }
+    findings
+}
+
+/// The floor for releases.
+fn epoch(doctor: &Doctor) -> Finding {
+    const EPOCH: &str = "epoch";
+    let device = &doctor.device;
+    match (crate::epoch::of_image(&device.paths), crate::epoch::peek(&device.paths)) {
+        (Err(why), _) => Finding::wrong(
+            EPOCH,
+            "a number, and a newline",
+            why,
+            "build the image anew with ROTA_EPOCH (Yocto), or BR2_PACKAGE_ROTA_EPOCH (Buildroot)",
+        ),
+        (Ok(_), 0) => Finding::ok(EPOCH, "none: whatever is signed is installed, older releases too"),
+        (Ok(_), floor) if device.config.verify_keys.is_none() => Finding::wrong(
+            EPOCH,
+            "artifact.verify_keys, since an epoch counts only in signed artifacts",
+            format!("epoch {floor} without keys: older releases are installed all the same"),
+            "set artifact.verify_keys in rota.toml, and sign artifacts",
+        ),
+        (Ok(_), floor) => Finding::ok(EPOCH, format!("releases below {floor} are refused")),
+    }
 }
 
 /// Whether a file of certificates is readable, holds some, and they are valid now.

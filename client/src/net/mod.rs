@@ -7,7 +7,7 @@ pub mod backoff;
 pub mod download;
 pub mod proxy;
 pub mod tls;
-mod verify;
+pub(crate) mod verify;
 
 use std::fmt;
 use std::rc::Rc;
