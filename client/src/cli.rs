@@ -295,6 +295,12 @@ mod tests {
     }
 
     #[test]
+    fn the_doctor_speaks_to_programs_and_asks_servers() {
+        let found = options("doctor --json --online").unwrap().command;
+        assert_eq!(found, Command::Doctor { online: true, json: true });
+    }
+
+    #[test]
     fn install_takes_a_file_an_address_or_standard_input() {
         for from in ["/tmp/x.mender", "https://host/x.mender?a=b", "-"] {
             let found = options(&format!("install --reboot-exit-code {from}")).unwrap().command;
@@ -312,6 +318,7 @@ mod tests {
             ("install a b", "b is one word too many"),
             ("commit --reboot-exit-code", "belongs to install"),
             ("status --stop-before Cleanup", "belongs to install, commit"),
+            ("status --online", "--online belongs to doctor"),
             ("daemon --why", "--why belongs to status"),
             ("daemon twice", "twice is one word too many"),
             ("daemon -d", "-d needs a value"),
