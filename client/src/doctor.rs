@@ -89,6 +89,10 @@ fn configuration(doctor: &mut Doctor) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::ok(CONFIGURATION, "no faults"));
     }
+    if !crate::sys::host::is_root() {
+        let why = "this user is not root: what only root may read or write counts as wrong here";
+        findings.push(Finding::not_checked("user", why));
+    }
     findings.push(match &config.device_type {
         Some(name) => Finding::ok("device type", name),
         None => Finding::wrong(

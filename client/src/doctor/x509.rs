@@ -60,6 +60,31 @@ fn time((tag, text): (u8, &[u8])) -> Option<u64> {
     };
     let part = |at: usize| rest[2 * at..2 * at + 2].parse::<u64>().ok();
     let days = crate::date::days_since_1970(year, part(0)? as i64, part(1)? as i64);
-    let days = u64::try_from(days).ok()?;
+    let days = u64::try_from(days).unwrap_or(0);
     Some(days * 86_400 + part(2)? * 3600 + part(3)? * 60 + part(4)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_dates_and_no_others() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut certificate = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        certificate.not_before = rcgen::date_time_ymd(1999, 12, 31);
+        certificate.not_after = rcgen::date_time_ymd(2150, 2, 28);
+        let der = certificate.self_signed(&key).unwrap().der().to_vec();
+        assert_eq!(validity(&der), Some((946_598_400, 5_685_292_800)));
+        for end in 0..der.len() {
+            let mut spoilt = der.clone();
+            spoilt[end] ^= 0x55;
+            let _ = validity(&spoilt);
+            assert_eq!(validity(&der[..end]), None);
+        }
+        assert_eq!(time((UTC_TIME, b"500101000000Z")), Some(0));
+        for wrong in ["", "Z", "9912310000Z", "991231000000", "99123100000xZ", "\u{00e4}91231000000Z"] {
+            assert_eq!(time((UTC_TIME, wrong.as_bytes())), None, "{wrong}");
+        }
+    }
 }
