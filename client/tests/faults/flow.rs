@@ -6,6 +6,7 @@ use rota::record::{Formats, FORMATS};
 use rota::slot::Slot;
 use rota_artifact::{Script, SignKey};
 
+use super::module::Module;
 use super::support::artifact::{empty, image, Artifact};
 
 /// Bytes of a slot: as little as lets an image be written in several pieces.
@@ -54,6 +55,8 @@ pub enum Payload {
     Spoilt,
     /// Nothing but provides.
     Nothing,
+    /// What an update module installs.
+    Module(Module),
 }
 
 /// What the trial is like.
@@ -131,6 +134,7 @@ impl Flow {
     pub fn artifact(&self) -> Vec<u8> {
         let mut artifact = match self.payload {
             Payload::Nothing => return empty("rel-2", &[], Some(&key().0)),
+            Payload::Module(module) => return module.artifact(),
             _ => {
                 let (good, bad) = self.scripts;
                 let script =
@@ -167,7 +171,7 @@ pub fn new_image() -> Vec<u8> {
 }
 
 /// Over plain HTTP only signed artifacts are fetched.
-fn key() -> &'static (SignKey, String) {
+pub fn key() -> &'static (SignKey, String) {
     static KEY: OnceLock<(SignKey, String)> = OnceLock::new();
     KEY.get_or_init(|| {
         let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();

@@ -18,7 +18,7 @@ use rota::provides::Provides;
 use rota::slot::{Layout, Slot, System};
 use rota::update::journal::{Journal, Record};
 
-use super::flow::{self, old_image, Flow, Trial, SLOT};
+use super::flow::{self, old_image, Flow, Payload, Trial, SLOT};
 use super::server::URL;
 use super::support::artifact::{empty, image, DEVICE_TYPE};
 
@@ -93,6 +93,10 @@ impl Machine {
         }
         // Run by the kernel without a shell, which takes its time.
         program(&self.paths.lib.join("identity"), "#!/bin/cat\nmac=02:00:00:00:00:01\n");
+        if let Payload::Module(module) = flow.payload {
+            program(&self.paths.lib.join("modules/v3/spy"), &module.program(&self.place()));
+            fs::write(self.place(), "old\n").unwrap();
+        }
         if flow.trial == Trial::Unwell {
             program(&self.unwell(), "#!/bin/false\n");
         }
@@ -111,6 +115,16 @@ impl Machine {
 
     pub fn bootstrap(&self) -> PathBuf {
         self.paths.data.join("bootstrap.mender")
+    }
+
+    fn place(&self) -> PathBuf {
+        self.folder.join("place")
+    }
+
+    /// The file that a module changes, when nothing is left of its update.
+    pub fn placed(&self) -> String {
+        assert!(!self.paths.data.join("modules/v3/payloads/0000/tree").exists(), "the module's tree is left");
+        fs::read_to_string(self.place()).unwrap()
     }
 
     fn unwell(&self) -> PathBuf {

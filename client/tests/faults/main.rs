@@ -7,6 +7,7 @@ mod support;
 mod flow;
 mod foreign;
 mod machine;
+mod module;
 mod server;
 mod sweep;
 mod truth;
@@ -189,5 +190,12 @@ fn foreign_files_and_lost_journals_stop_nothing() {
     let silent = Flow { name: "silent", trial: Trial::Silent, fails: "never reported", ..GOOD };
     let mishaps = foreign::mishaps();
     let tally = over(&[silent, GOOD, by_hand], |flow| sweep::mishaps(flow, &mishaps));
+    assert!(tally.bad == 0 && tally.points > 500, "{tally:?}");
+}
+
+#[test]
+fn the_power_is_cut_while_a_module_installs() {
+    let tally = over(module::FLOWS, sweep::cuts_and_losses);
+    say(&format!("power cuts with modules: {} points, {} runs", tally.points, tally.runs));
     assert!(tally.bad == 0 && tally.points > 500, "{tally:?}");
 }

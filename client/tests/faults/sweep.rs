@@ -49,6 +49,13 @@ fn again_and_again(at: usize) -> Vec<Fault> {
     ]
 }
 
+/// Once at each point, with all lost that was not synced; the boots that follow are cut as well.
+pub fn cuts_and_losses(flow: &Flow) -> Tally {
+    each_point(flow, |at, _| {
+        vec![vec![Fault::Cut(at, Loss::Everything), Fault::Cut(at * 7 % 31, Loss::Torn(at as u64))]]
+    })
+}
+
 /// Replays the flow with each of `faults` at every point of every boot. After the last of them, the next deployment must work.
 pub fn each_point(flow: &Flow, faults: impl Fn(usize, Kind) -> Vec<Vec<Fault>>) -> Tally {
     let mut world = World::new(flow);

@@ -295,6 +295,10 @@ impl World {
             let (fact, value) = BOARD;
             assert_eq!(Provides::peek(&self.machine.paths)[fact], value);
         }
+        if let Payload::Module(_) = self.flow.payload {
+            let success = truth.verdicts.last().is_some_and(|told| told.success);
+            assert_eq!(self.machine.placed(), if success { "new\n" } else { "old\n" });
+        }
         let record = self.machine.journal();
         assert!(record.update.is_none() && record.attempts.iter().all(|attempt| !attempt.unreported));
         let last = record.attempts.last().and_then(|attempt| attempt.verdict.as_ref());

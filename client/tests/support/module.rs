@@ -6,7 +6,9 @@ use std::io::{self, Cursor, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rota_artifact::{Compression, Data, Depends, Draft, Header, Input, PayloadHeader, Script, Writer};
+use rota_artifact::{
+    Compression, Data, Depends, Draft, Header, Input, PayloadHeader, Script, Signer, Writer,
+};
 
 use super::artifact::DEVICE_TYPE;
 use super::machine::Machine;
@@ -96,7 +98,7 @@ pub fn program(path: &Path, text: &str) {
 
 /// An artifact with these payload files.
 pub fn artifact(name: &str, payload_type: &str, files: &[(&str, &'static [u8])]) -> Vec<u8> {
-    artifact_with(Vec::new(), name, payload_type, files)
+    signed_artifact(Vec::new(), name, payload_type, files, None)
 }
 
 /// The same with state scripts.
@@ -105,6 +107,17 @@ pub fn artifact_with(
     name: &str,
     payload_type: &str,
     files: &[(&str, &'static [u8])],
+) -> Vec<u8> {
+    signed_artifact(scripts, name, payload_type, files, None)
+}
+
+/// The same, signed.
+pub fn signed_artifact(
+    scripts: Vec<Script>,
+    name: &str,
+    payload_type: &str,
+    files: &[(&str, &'static [u8])],
+    signer: Option<&dyn Signer>,
 ) -> Vec<u8> {
     let payload = PayloadHeader {
         payload_type: Some(payload_type.to_owned()),
@@ -133,7 +146,7 @@ pub fn artifact_with(
         compression: Compression::None,
         encoder: &|compression, out| compression.encoder(out),
         spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
-        signer: None,
+        signer,
         modified: 0,
     };
     let mut bytes = Vec::new();
