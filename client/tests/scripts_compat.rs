@@ -98,7 +98,7 @@ impl Both {
         fs::write(data.join("device_type"), "device_type=test-board\n").unwrap();
         let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
         let script = format!(
-            "mount --bind {} /etc/mender && mount --bind {} /usr/share/mender/modules/v3 && exec timeout 60 mender --data {} \"$@\"",
+            "mount --bind {} /etc/mender && mount --bind {} /usr/share/mender/modules/v3 && exec timeout 15 mender --data {} \"$@\"",
             self.machine.paths.conf.display(),
             self.machine.paths.lib.join("modules/v3").display(),
             data.display()
@@ -129,7 +129,7 @@ fn both(failing: &[&str], answers: &[(&str, &str)], then: &str) -> (Did, Did) {
     };
     // Mender's client sometimes waits for a pipe of the module for ever; then it is ended, and tried anew.
     let theirs = || Some(run(false)).filter(|did| !did.codes.contains(&124));
-    let theirs = (0..4).find_map(|_| theirs()).expect("Mender's client comes to an end");
+    let theirs = (0..8).find_map(|_| theirs()).expect("Mender's client comes to an end");
     let ours = run(true);
     assert!(!theirs.calls.is_empty(), "Mender's client did nothing");
     (ours, theirs)
