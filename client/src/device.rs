@@ -67,6 +67,9 @@ impl View {
     }
 }
 
+/// The note that this boot is a trial.
+const TRIAL: &str = "trial";
+
 impl Device {
     /// Reads the configuration and opens the boot loader's records. What cannot be had is said when it is asked for.
     pub fn open(paths: Paths, system: System) -> Device {
@@ -142,7 +145,17 @@ impl Device {
     pub fn view(&mut self) -> Result<View, String> {
         let booted = self.booted()?;
         let boot = self.boot()?.state().map_err(|error| error.to_string())?;
-        Ok(View { booted, boot })
+        let view = View { booted, boot };
+        if view.standing() == Standing::Trial && !self.was_trial() {
+            self.tell(TRIAL, &self.system.boot_id(), "after a rollback this may look like a fallback");
+        }
+        Ok(view)
+    }
+
+    /// Whether this boot was seen to be a trial: once that is called off, the boot loader's records look as after a fallback.
+    pub fn was_trial(&self) -> bool {
+        let noted = fs::read_to_string(self.paths.run.join(TRIAL));
+        noted.is_ok_and(|boot| boot.trim_end() == self.system.boot_id())
     }
 
     /// Whether this boot is that of a trial, and nothing has been committed in it: also when the trial is being rolled back.
@@ -192,10 +205,15 @@ impl Device {
     }
 
     fn tell_guard(&self, name: &str, text: &str) {
+        self.tell(name, text, "the guard may restart the machine although all is well");
+    }
+
+    /// Leaves a note in the folder that is forgotten at every boot.
+    fn tell(&self, name: &str, text: &str, otherwise: &str) {
         let file = self.paths.run.join(name);
         let told = fs::create_dir_all(&self.paths.run).and_then(|()| fs::write(&file, format!("{text}\n")));
         if let Err(error) = told {
-            log::warn!("{}: {error}; the guard may restart the machine although all is well", file.display());
+            log::warn!("{}: {error}; {otherwise}", file.display());
         }
     }
 }

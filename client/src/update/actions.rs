@@ -107,6 +107,12 @@ impl Engine {
             );
             return Ok(Outcome::Nothing);
         }
+        if self.device.was_trial()
+            && self.device.view().is_ok_and(|view| view.standing() == Standing::Fallback)
+        {
+            log::info!("the trial was called off, and the machine waits to be restarted; not polling");
+            return Ok(Outcome::Nothing);
+        }
         let asked =
             self.deliver_reports().and_then(|()| self.server.next_deployment(&self.reported_provides()));
         let found = asked.map_err(|error| {

@@ -148,6 +148,14 @@ impl Engine {
                     _ => {}
                 }
             }
+            Standing::Fallback if self.device.was_trial() => {
+                log::error!("the trial of slot {booted} was called off; back to slot {committed}");
+                match self.restart() {
+                    Err(Halt::Restarting) => return Err(Exit::Restarting),
+                    Err(Halt::Failed(why)) => log::error!("{why}"),
+                    _ => {}
+                }
+            }
             Standing::Fallback => {
                 let loader = self.device.loader();
                 let why = format!("slot {committed} is the committed one, but slot {booted} runs: {loader} could not start slot {committed}");
@@ -172,7 +180,7 @@ impl Engine {
     /// the committed one. With a deployment at hand it does so in any case: an update is the way out.
     pub(super) fn heal(&mut self, deployment: bool) {
         let Ok(view) = self.device.view() else { return };
-        if view.standing() != Standing::Fallback {
+        if view.standing() != Standing::Fallback || self.device.was_trial() {
             return;
         }
         let limit = Instant::now() + self.device.config.health_timeout;

@@ -199,3 +199,11 @@ fn the_power_is_cut_while_a_module_installs() {
     say(&format!("power cuts with modules: {} points, {} runs", tally.points, tally.runs));
     assert!(tally.bad == 0 && tally.points > 500, "{tally:?}");
 }
+
+/// A kill loses nothing that was written, and restarts nothing but the client.
+#[test]
+fn the_client_is_killed_at_every_durable_operation() {
+    let tally = over(FLOWS, sweep::kills);
+    say(&format!("kills: {} points", tally.points));
+    assert!(tally.bad == 0 && tally.points > 800, "{tally:?}");
+}

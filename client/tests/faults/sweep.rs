@@ -40,6 +40,15 @@ pub fn cuts_again_and_again(flow: &Flow) -> Tally {
     each_point(flow, |at, _| vec![again_and_again(at)])
 }
 
+/// The client is killed at every durable operation, and the next one starts in the same boot, which is killed as well.
+pub fn kills(flow: &Flow) -> Tally {
+    let mut world = World::new(flow);
+    world.kills = true;
+    each_point_of(world, flow, |at, _| {
+        vec![vec![Fault::Cut(at, Loss::Nothing), Fault::Cut(at * 7 % 31, Loss::Nothing)]]
+    })
+}
+
 fn again_and_again(at: usize) -> Vec<Fault> {
     let seed = at as u64;
     vec![
@@ -58,7 +67,10 @@ pub fn cuts_and_losses(flow: &Flow) -> Tally {
 
 /// Replays the flow with each of `faults` at every point of every boot. After the last of them, the next deployment must work.
 pub fn each_point(flow: &Flow, faults: impl Fn(usize, Kind) -> Vec<Vec<Fault>>) -> Tally {
-    let mut world = World::new(flow);
+    each_point_of(World::new(flow), flow, faults)
+}
+
+fn each_point_of(mut world: World, flow: &Flow, faults: impl Fn(usize, Kind) -> Vec<Vec<Fault>>) -> Tally {
     let mut tally = Tally::default();
     for boot in 0.. {
         let before = world.save();

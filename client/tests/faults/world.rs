@@ -1,5 +1,6 @@
 //! A machine and a server, boot after boot, with the rules that hold at every moment.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -44,6 +45,10 @@ pub struct World {
     new: Vec<u8>,
     /// The version of the client in each slot.
     clients: [Formats; 2],
+    /// A cut ends the client only: the machine goes on.
+    pub kills: bool,
+    /// The client was killed, so that the next one starts in the same boot.
+    is_on: Cell<bool>,
 }
 
 /// A world between two boots.
@@ -61,7 +66,17 @@ impl World {
         let artifact = machine.save_artifact(&flow.artifact());
         let clients = Slot::BOTH.map(|slot| flow.client_in(slot));
         let (old, new) = (old_image(), new_image());
-        let mut world = World { flow: *flow, machine, server, artifact, old, new, clients };
+        let mut world = World {
+            flow: *flow,
+            machine,
+            server,
+            artifact,
+            old,
+            new,
+            clients,
+            kills: false,
+            is_on: Cell::default(),
+        };
         if !flow.is_new() {
             world.server.state().flow.by_hand = None;
             assert_eq!(world.boot(Fault::Never).0, End::Idle);
@@ -81,6 +96,7 @@ impl World {
         self.machine.put_back(&saved.files);
         *self.server.state() = saved.state.clone();
         self.clients = saved.clients;
+        self.is_on.set(false);
     }
 
     /// Something happens to the machine while it is switched off.
@@ -100,6 +116,7 @@ impl World {
             self.server.state().truth.faults += 1;
         }
         let outcome = fault::run(fault, || self.start(fault));
+        self.is_on.set(self.is_on.get() && self.kills && outcome.result.is_none());
         self.observe();
         let (slot, _) = self.server.state().booted;
         let root = self.machine.layout.path(slot);
@@ -132,6 +149,7 @@ impl World {
         self.clients[usize::from(slot == Slot::B)] = LATER;
         let wanted = boot::State { committed: slot, trial: None, attempts_left: 0 };
         for _ in 0..4 {
+            self.is_on.set(false);
             let fresh = fault::run(Fault::Never, || self.start(Fault::Never)).result;
             if fresh == Some(End::Idle) {
                 let told = self.server.state().truth.verdicts.last().cloned().expect("the end was told");
@@ -147,7 +165,14 @@ impl World {
     }
 
     fn start(&self, fault: Fault) -> End {
+        let was_on = self.is_on.take();
         let power_on = || {
+            if was_on {
+                let mut state = self.server.state();
+                let booted = state.booted;
+                state.begin(booted);
+                return booted;
+            }
             self.server.state().truth.trial_begun |= self.machine.boot_state().trial.is_some();
             let booted = self.machine.power_on();
             let mut state = self.server.state();
@@ -160,6 +185,7 @@ impl World {
             Fault::Never | Fault::Cut(..) => power_on(),
             _ => fault::run(Fault::Never, power_on).result.expect("no cut was planned"),
         };
+        self.is_on.set(true);
         if !self.is_next() {
             self.check_booted(slot);
         }
