@@ -14,27 +14,42 @@ pub enum Changed {
     LimitReached,
 }
 
+/// A device that asked, as it stands now.
+pub struct Admitted {
+    pub set: AuthSet,
+    pub changed: bool,
+    /// Tokens of the key that it had before.
+    pub revoked: Vec<tokens::Revocation>,
+}
+
 impl Store {
     /// The auth set of this identity and key, made (pending, with its device) when there is none.
-    /// The flag says that the request changed something: a new device, a new key, a preauthorisation that came true.
+    /// `Admitted` says whether the request changed something: a new device, a new key, a preauthorisation that came true.
     pub async fn admit(
         &self,
         tenant: &Tenant,
         identity: &Identity,
         pubkey: &str,
         limit: i64,
-    ) -> Result<(AuthSet, bool)> {
-        if let Some(found) = self.auth_set_of(tenant, &identity.hash, pubkey).await? {
-            if found.status != Status::Preauthorized {
-                return Ok((found, false));
+        life: Millis,
+    ) -> Result<Admitted> {
+        let mut revoked = Vec::new();
+        if let Some(set) = self.auth_set_of(tenant, &identity.hash, pubkey).await? {
+            if set.status != Status::Preauthorized {
+                return Ok(Admitted { set, changed: false, revoked });
             }
-            self.set_auth_status(tenant, &found.device_id, &found.id, Status::Accepted, limit, 0).await?;
+            let accepted = Status::Accepted;
+            if let Changed::Done { revoked: more, .. } =
+                self.set_auth_status(tenant, &set.device_id, &set.id, accepted, limit, life).await?
+            {
+                revoked = more;
+            }
         } else {
             self.add_auth_set(tenant, identity, pubkey, Status::Pending).await?;
         }
         let set =
             self.auth_set_of(tenant, &identity.hash, pubkey).await?.ok_or(Error::NotFound("auth set"))?;
-        Ok((set, true))
+        Ok(Admitted { set, changed: true, revoked })
     }
 
     async fn auth_set_of(&self, tenant: &Tenant, hash: &str, pubkey: &str) -> Result<Option<AuthSet>> {
@@ -110,20 +125,21 @@ impl Store {
         limit: i64,
         life: Millis,
     ) -> Result<Changed> {
-        let set = self.auth_set(tenant, device, id).await?.ok_or(Error::NotFound("auth set"))?;
-        if set.status == to {
+        let mut write = self.begin().await?;
+        // Read where it is changed: what is decided at the same time must see it.
+        let from = status_of(&mut write, tenant, device, id).await?;
+        if from == to {
             return Ok(Changed::Done { device: None, revoked: Vec::new() });
         }
         let allowed = match to {
             Status::Accepted => true,
-            Status::Rejected => matches!(set.status, Status::Pending | Status::Accepted),
-            Status::Pending => set.status != Status::Preauthorized,
+            Status::Rejected => matches!(from, Status::Pending | Status::Accepted),
+            Status::Pending => from != Status::Preauthorized,
             _ => false,
         };
         if !allowed {
-            return Ok(Changed::Refused { from: set.status });
+            return Ok(Changed::Refused { from });
         }
-        let mut write = self.begin().await?;
         let mut revoked = Vec::new();
         if to == Status::Accepted {
             if limit > 0 && accepted_besides(&mut write, tenant, device).await? >= limit {
@@ -142,7 +158,7 @@ impl Store {
                 revoked.extend(tokens::revoke(&mut write, tenant, &rival, life).await?);
             }
         }
-        if set.status == Status::Accepted {
+        if from == Status::Accepted {
             revoked.extend(tokens::revoke(&mut write, tenant, id, life).await?);
         }
         sqlx::query("UPDATE auth_sets SET status = ? WHERE tenant_id = ? AND id = ?")
@@ -164,8 +180,8 @@ impl Store {
         id: &str,
         life: Millis,
     ) -> Result<Option<tokens::Revocation>> {
-        let set = self.auth_set(tenant, device, id).await?.ok_or(Error::NotFound("auth set"))?;
         let mut write = self.begin().await?;
+        let was = status_of(&mut write, tenant, device, id).await?;
         let revoked = tokens::revoke(&mut write, tenant, id, life).await?;
         sqlx::query("DELETE FROM auth_sets WHERE tenant_id = ? AND id = ?")
             .bind(tenant.id())
@@ -173,12 +189,23 @@ impl Store {
             .execute(&mut *write)
             .await?;
         let status = settle(&mut write, tenant, device).await?;
-        if set.status == Status::Preauthorized && status == Status::Noauth {
+        if was == Status::Preauthorized && status == Status::Noauth {
             remove_rows(&mut write, tenant, device).await?;
         }
         write.commit().await?;
         Ok(revoked)
     }
+}
+
+async fn status_of(write: &mut Write<'_>, tenant: &Tenant, device: &str, id: &str) -> Result<Status> {
+    let row: Option<(String,)> =
+        sqlx::query_as("SELECT status FROM auth_sets WHERE tenant_id = ? AND device_id = ? AND id = ?")
+            .bind(tenant.id())
+            .bind(device)
+            .bind(id)
+            .fetch_optional(&mut **write)
+            .await?;
+    row.and_then(|(name,)| Status::parse(&name)).ok_or(Error::NotFound("auth set"))
 }
 
 async fn insert_device(

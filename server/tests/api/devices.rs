@@ -119,7 +119,17 @@ fn preauthorize(server: &Server) {
     admin.post(&path, json!({ "identity_data": {}, "pubkey": device.pubkey() })).expect(400);
     admin.post(&path, json!({ "identity_data": { "a": "b" }, "pubkey": "x" })).expect(400);
     assert_eq!(device.find(&admin)["status"], "preauthorized");
-    device.with_key_of(51).ask(server).expect(401);
+    // Meanwhile another key was accepted: its token is void once the preauthorised one is there.
+    let other = device.with_key_of(51);
+    other.ask(server).expect(401);
+    let sets = device.find(&admin)["auth_sets"].clone();
+    let pending = sets.as_array().unwrap().iter().find(|set| set["status"] == "pending").unwrap();
+    let status = format!("{path}/{second}/auth/{}/status", text(&pending["id"]));
+    admin.put(&status, json!({ "status": "accepted" })).expect(204);
+    let other = server.client(&other.ask(server).expect(200).text());
+    let config = "/api/devices/v1/deviceconfig/configuration";
+    other.get(config).expect(200);
     device.ask(server).expect(200);
+    other.get(config).expect(401);
     assert_eq!(device.find(&admin)["status"], "accepted");
 }

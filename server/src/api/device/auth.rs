@@ -4,6 +4,7 @@ use crate::api::extract::parse_json;
 use crate::app::{App, Shared};
 use crate::identity;
 use crate::pubkey::PublicKey;
+use crate::store::auth_sets::Admitted;
 use crate::store::devices::Status;
 use crate::webhooks::{tell, What};
 use axum::extract::State;
@@ -57,7 +58,9 @@ async fn admit(
     tenant_token: &str,
 ) -> Result<Response> {
     let tenant = app.store.tenant_of_token(tenant_token).await?.ok_or_else(unauthorized)?;
-    let (set, changed) = app.store.admit(&tenant, identity, pubkey, app.config.max_devices).await?;
+    let (limit, life) = (app.config.max_devices, app.tokens.life());
+    let Admitted { set, changed, revoked } = app.store.admit(&tenant, identity, pubkey, limit, life).await?;
+    app.tokens.revoke(revoked);
     if changed {
         tracing::info!(device = set.device_id, status = set.status.name(), "device asks to be admitted");
         tell(app, &tenant, &set.device_id, What::StatusChanged).await;
