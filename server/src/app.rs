@@ -8,7 +8,7 @@ use crate::metrics::Metrics;
 use crate::store::{Store, Tenant};
 use crate::throttle::Throttle;
 use crate::token::Tokens;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -31,6 +31,7 @@ pub struct App {
     pub stop: CancellationToken,
     /// Uploads at a time.
     pub uploads: Semaphore,
+    pub receiving: Receiving,
 }
 
 /// How handlers get it.
@@ -88,6 +89,7 @@ impl App {
         Ok(App {
             blobs: Blobs::folder(&layout.blobs())?,
             uploads: Semaphore::new(config.uploads_at_once),
+            receiving: Receiving::default(),
             store,
             keys,
             tokens,
@@ -155,5 +157,27 @@ impl CheckIns {
     fn take(&self) -> Vec<(Tenant, String, Millis)> {
         let seen = std::mem::take(&mut *self.0.lock().unwrap_or_else(|lock| lock.into_inner()));
         seen.into_iter().map(|((tenant, id), at)| (tenant, id, at)).collect()
+    }
+}
+
+/// Links to which something is being sent.
+#[derive(Clone, Default)]
+pub struct Receiving(Arc<Mutex<HashSet<(Tenant, String)>>>);
+
+/// Nobody else may send to the link while this is held.
+pub struct Claim(Receiving, (Tenant, String));
+
+impl Receiving {
+    pub fn claim(&self, tenant: &Tenant, id: &str) -> Option<Claim> {
+        let link = (tenant.clone(), id.to_owned());
+        let mut links = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
+        links.insert(link.clone()).then(|| Claim(self.clone(), link))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut links = self.0 .0.lock().unwrap_or_else(|lock| lock.into_inner());
+        links.remove(&self.1);
     }
 }

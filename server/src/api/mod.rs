@@ -3,6 +3,7 @@ pub mod device;
 mod drain;
 pub mod error;
 pub mod extract;
+pub mod form;
 pub mod management;
 mod middleware;
 pub mod origin;

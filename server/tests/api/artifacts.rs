@@ -84,6 +84,12 @@ fn bad_uploads(admin: &Client) {
     admin.post(BASE, json!({})).expect(400);
     let (kind, body) = form_with("other", &[], b"x");
     admin.post(BASE, Body::Typed(&kind, body)).expect(400);
+    // What comes before the file has a limit of its own: a name without an end, and fields without an end.
+    let endless = [("n".repeat(2 << 20), 1), ("other".to_owned(), 20_000)];
+    for (name, count) in &endless {
+        let (kind, body) = form(&vec![(name.as_str(), &b"x"[..]); *count], &good);
+        admin.post(BASE, Body::Typed(&kind, body)).expect(413);
+    }
     assert_eq!(admin.get(BASE).json(), before);
 }
 
@@ -167,7 +173,12 @@ fn direct(server: &Server, admin: &Client) {
     send(&uri.replace("signature=", "signature=A"), b"").expect(403);
     send(uri, &make(&Plan { name: "large", file: ("image", &noise(4 << 20, 2)), ..Default::default() }))
         .expect(413);
-    send(uri, &named("direct")).expect(200);
+    // While one sends, nobody else does; once it went away, the link is free again.
+    let path = &uri[server.url.len()..];
+    let first = stall(server, &format!("PUT {path}"), "");
+    send(uri, &named("direct")).expect(409);
+    drop(first);
+    wait_for("the link is free", || send(uri, &named("direct")).status == 200);
     send(uri, &named("direct")).expect(409);
     admin.get(&format!("{BASE}/{id}")).expect(404);
     admin.post(&complete, ()).expect(202);
@@ -181,7 +192,7 @@ fn direct(server: &Server, admin: &Client) {
 fn too_many(server: &Server, admin: &Client) {
     let link = admin.post(&format!("{BASE}/directupload"), ()).expect(200).json();
     let (kind, _) = form(&[], b"");
-    let stalled: Vec<_> = (0..2).map(|_| stall(server, admin, &kind)).collect();
+    let stalled: Vec<_> = (0..2).map(|_| stall_form(server, admin, &kind)).collect();
     let (kind, body) = form(&[], &named("waits"));
     let refused = admin.post(BASE, Body::Typed(&kind, body.clone())).expect(429);
     assert_eq!(refused.header("retry-after"), "10");
@@ -193,19 +204,24 @@ fn too_many(server: &Server, admin: &Client) {
     wait_for("an upload is taken", || admin.post(BASE, Body::Typed(&kind, body.clone())).status == 201);
 }
 
-/// Sends the beginning of an upload, once the server has taken it up and asks for its body.
-fn stall(server: &Server, admin: &Client, kind: &str) -> impl Sized {
+/// Sends the beginning of a form.
+fn stall_form(server: &Server, admin: &Client, kind: &str) -> impl Sized {
+    let headers = format!("Authorization: Bearer {}\r\nContent-Type: {kind}\r\n", admin.token);
+    let mut stream = stall(server, &format!("POST {BASE}"), &headers);
+    stream.write_all(&fields_only(&[("description", b"stalls")])).unwrap();
+    stream.flush().unwrap();
+    stream
+}
+
+/// Begins an upload, until the server has taken it up and asks for its body.
+fn stall(server: &Server, request: &str, headers: &str) -> impl Write {
     let mut stream = crate::common::device::tls(server);
     let head = format!(
-        "POST {BASE} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: {kind}\r\n\
-         Content-Length: 100000\r\nExpect: 100-continue\r\n\r\n",
-        admin.token
+        "{request} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: 100000\r\nExpect: 100-continue\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer.as_slice(), b"HTTP/1.1 100");
-    stream.write_all(&fields_only(&[("description", b"stalls")])).unwrap();
-    stream.flush().unwrap();
     stream
 }

@@ -1,6 +1,7 @@
 //! Artifacts: upload, list, read, describe, delete.
 use crate::api::error::{ErrorBody, Fault, Result};
 use crate::api::extract::{Json, Params, User};
+use crate::api::form::{chunk, text, Form};
 use crate::api::origin::Origin;
 use crate::app::{App, Shared};
 use crate::clock::{self, Millis};
@@ -9,12 +10,13 @@ use crate::store::artifacts::{Artifact, ArtifactFilter};
 use crate::store::Tenant;
 use crate::upload::{Received, Upload};
 use axum::extract::multipart::Field;
-use axum::extract::{Multipart, OriginalUri, Path, State};
+use axum::extract::{OriginalUri, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::{header, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::time::Duration;
+use std::future::Future;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 /// Most characters of a description.
@@ -57,7 +59,7 @@ pub async fn list(
 
 /// What an upload brings besides the artifact.
 #[derive(Default)]
-struct Form {
+struct Fields {
     description: String,
     /// Bytes of the artifact, as the sender says.
     size: Option<u64>,
@@ -81,12 +83,11 @@ pub struct UploadForm {
     responses((status = 201, headers(("Location" = String,))), (status = 400, body = ErrorBody),
         (status = 409, description = "One with the same name, device types and depends exists", body = ErrorBody),
         (status = 413, body = ErrorBody), (status = 429, body = ErrorBody), (status = 507, body = ErrorBody)))]
-pub async fn upload(State(app): State<Shared>, user: User, form: Multipart) -> Result<Response> {
+pub async fn upload(State(app): State<Shared>, user: User, mut form: Form) -> Result<Response> {
     let _turn = turn(&app)?;
-    let mut form = form;
-    let mut fields = Form::default();
+    let mut fields = Fields::default();
     loop {
-        let field = form.next_field().await.map_err(bad_form)?;
+        let field = form.next("artifact").await?;
         let Some(field) = field else {
             return Err(Fault::bad_request("the form has no field artifact"));
         };
@@ -115,37 +116,6 @@ pub fn turn(app: &App) -> Result<tokio::sync::SemaphorePermit<'_>> {
     app.uploads.try_acquire().map_err(|_| {
         Fault::new(StatusCode::TOO_MANY_REQUESTS, "too many uploads at a time; try again").retry_after(10)
     })
-}
-
-pub fn bad_form(error: axum::extract::multipart::MultipartError) -> Fault {
-    Fault::new(error.status(), format!("the form could not be read: {}", error.body_text()))
-}
-
-/// A client that sends nothing for so long has gone away.
-pub const CHUNK_WITHIN: Duration = Duration::from_secs(60);
-
-/// The next part of a field.
-pub async fn chunk(field: &mut Field<'_>) -> Result<Option<bytes::Bytes>> {
-    match tokio::time::timeout(CHUNK_WITHIN, field.chunk()).await {
-        Ok(chunk) => chunk.map_err(bad_form),
-        Err(_) => Err(stalled()),
-    }
-}
-
-pub fn stalled() -> Fault {
-    Fault::new(StatusCode::REQUEST_TIMEOUT, "the upload stood still for too long")
-}
-
-/// A field that is a short text.
-pub async fn text(mut field: Field<'_>, name: &str, most: usize) -> Result<String> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = chunk(&mut field).await? {
-        if bytes.len() + chunk.len() > most {
-            return Err(Fault::bad_request(format!("{name}: expected at most {most} bytes")));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    String::from_utf8(bytes).map_err(|_| Fault::bad_request(format!("{name}: expected UTF-8")))
 }
 
 pub fn check_description(text: &str) -> Result<()> {
@@ -197,7 +167,15 @@ async fn room(app: &App, tenant: &Tenant) -> Result<u64> {
     Ok(limit.min(app.config.storage_limit.saturating_sub(used)))
 }
 
-async fn take(app: &App, tenant: &Tenant, mut field: Field<'_>, form: Form) -> Result<String> {
+/// Does the rest of an upload to its end, also when the client goes away meanwhile: a file of which nobody knows would stay.
+pub async fn to_the_end<T: Send + 'static>(
+    rest: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let rest = tokio::spawn(rest.in_current_span()).await;
+    rest.unwrap_or_else(|_| Err(crate::upload::Error::Stopped.into()))
+}
+
+async fn take(app: &Shared, tenant: &Tenant, mut field: Field<'_>, form: Fields) -> Result<String> {
     let limit = app.config.artifact_limit;
     if form.size.is_some_and(|size| size > limit) {
         return Err(crate::upload::Error::TooLarge(limit).into());
@@ -207,8 +185,12 @@ async fn take(app: &App, tenant: &Tenant, mut field: Field<'_>, form: Form) -> R
     while let Some(chunk) = chunk(&mut field).await? {
         upload.write(chunk).await?;
     }
-    let received = upload.finish().await?;
-    publish(app, tenant, id, received, form.description).await
+    let (app, tenant) = (app.clone(), tenant.clone());
+    to_the_end(async move {
+        let received = upload.finish().await?;
+        publish(&app, &tenant, id, received, form.description).await
+    })
+    .await
 }
 
 /// Makes a stored artifact visible; its file is removed when it cannot be.

@@ -1,8 +1,9 @@
 //! Upload by a signed link, without a token: asked for, sent, completed.
-use super::artifacts::{publish, stalled, turn, Guarded, CHUNK_WITHIN};
+use super::artifacts::{publish, to_the_end, turn, Guarded};
 use crate::api::device::download::check_link;
 use crate::api::error::{ErrorBody, Fault, Result};
 use crate::api::extract::{Params, User};
+use crate::api::form::{stalled, CHUNK_WITHIN};
 use crate::api::origin::Origin;
 use crate::app::Shared;
 use crate::clock::{self, Millis};
@@ -58,6 +59,9 @@ pub async fn send(
 ) -> Result<StatusCode> {
     let tenant = check_link(&app, "PUT", &uri, &params)?;
     let _turn = turn(&app)?;
+    // Held until what comes is kept: of two who send at once, the second must not replace what the first has sent.
+    let claim = app.receiving.claim(&tenant, &id);
+    let claim = claim.ok_or_else(|| Fault::conflict("somebody sends to this link just now"))?;
     if app.store.is_upload_known(&tenant, &id).await? {
         return Err(Fault::conflict("an artifact was sent to this link already"));
     }
@@ -67,9 +71,14 @@ pub async fn send(
         let chunk = chunk.map_err(|error| Fault::bad_request(format!("the body was cut: {error}")))?;
         upload.write(chunk).await?;
     }
-    let received = upload.finish().await?;
-    app.store.keep_upload(&tenant, &id, &received).await?;
-    Ok(StatusCode::OK)
+    let app = app.clone();
+    to_the_end(async move {
+        let received = upload.finish().await?;
+        app.store.keep_upload(&tenant, &id, &received).await?;
+        drop(claim);
+        Ok(StatusCode::OK)
+    })
+    .await
 }
 
 /// Complete an upload by link
@@ -80,8 +89,11 @@ pub async fn send(
     responses((status = 202), (status = 404, description = "Nothing was sent", body = ErrorBody),
         (status = 409, body = ErrorBody)))]
 pub async fn complete(State(app): State<Shared>, user: User, Path(id): Path<String>) -> Result<StatusCode> {
-    let received = app.store.take_upload(&user.tenant, &id).await?;
-    let received = received.ok_or_else(|| Fault::not_found("upload"))?;
-    publish(&app, &user.tenant, id, received, String::new()).await?;
-    Ok(StatusCode::ACCEPTED)
+    to_the_end(async move {
+        let received = app.store.take_upload(&user.tenant, &id).await?;
+        let received = received.ok_or_else(|| Fault::not_found("upload"))?;
+        publish(&app, &user.tenant, id, received, String::new()).await?;
+        Ok(StatusCode::ACCEPTED)
+    })
+    .await
 }

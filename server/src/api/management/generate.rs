@@ -1,14 +1,15 @@
 //! An artifact made here, from one uploaded file.
-use super::artifacts::{bad_form, check_description, chunk, publish, text, turn, Guarded};
+use super::artifacts::{check_description, publish, to_the_end, turn, Guarded};
 use crate::api::error::{ErrorBody, Fault, Result};
 use crate::api::extract::User;
+use crate::api::form::{chunk, text, Form};
 use crate::app::{App, Shared};
 use crate::clock::{self, SECOND};
 use crate::make::SingleFile;
 use crate::store::Tenant;
 use crate::upload::Received;
 use axum::extract::multipart::Field;
-use axum::extract::{Multipart, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{header, StatusCode};
@@ -56,10 +57,10 @@ struct Args {
     request_body(content = GenerateForm, content_type = "multipart/form-data"),
     responses((status = 201, headers(("Location" = String,))), (status = 400, body = ErrorBody),
         (status = 409, body = ErrorBody), (status = 413, body = ErrorBody), (status = 429, body = ErrorBody)))]
-pub async fn generate(State(app): State<Shared>, user: User, mut form: Multipart) -> Result<Response> {
+pub async fn generate(State(app): State<Shared>, user: User, mut form: Form) -> Result<Response> {
     let _turn = turn(&app)?;
     let mut fields = GenerateForm::default();
-    while let Some(field) = form.next_field().await.map_err(bad_form)? {
+    while let Some(field) = form.next("file").await? {
         let name = field.name().unwrap_or_default().to_owned();
         let slot = match name.as_str() {
             "name" => &mut fields.name,
@@ -82,7 +83,7 @@ pub async fn generate(State(app): State<Shared>, user: User, mut form: Multipart
     Err(Fault::bad_request("the form has no field file"))
 }
 
-async fn make(app: &App, tenant: &Tenant, form: GenerateForm, field: Field<'_>) -> Result<String> {
+async fn make(app: &Shared, tenant: &Tenant, form: GenerateForm, field: Field<'_>) -> Result<String> {
     let description = form.description.clone().unwrap_or_default();
     check_description(&description)?;
     let mut single = read(form)?;
@@ -90,8 +91,13 @@ async fn make(app: &App, tenant: &Tenant, form: GenerateForm, field: Field<'_>) 
     spool.fill(field).await?;
     single.content.clone_from(&spool.0);
     let id = clock::new_id();
-    let received = pack(app, tenant, &id, single).await?;
-    publish(app, tenant, id, received, description).await
+    let (app, tenant) = (app.clone(), tenant.clone());
+    to_the_end(async move {
+        let received = pack(&app, &tenant, &id, single).await;
+        drop(spool);
+        publish(&app, &tenant, id, received?, description).await
+    })
+    .await
 }
 
 /// Checks the form.
