@@ -125,13 +125,15 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
             drop(lock);
             Ok(())
         }
-        Command::User(command) => users::run(&App::open(config).await?, command).await,
-        Command::Tenant(command) => users::run_tenant(&App::open(config).await?, command).await,
-        Command::Backup { file } => backup::write(&App::open(config).await?, &file).await,
+        Command::User(command) => users::run(&existing(config).await?, command).await,
+        Command::Tenant(command) => users::run_tenant(&existing(config).await?, command).await,
+        Command::Backup { file } => backup::write(&existing(config).await?, &file).await,
         Command::Restore { file } => backup::restore(config, &file).await,
         Command::Check { repair } => {
-            let _lock = if repair { Some(Lock::take(&config.data)?) } else { None };
-            check::run(&App::open(config).await?, repair).await
+            let data = config.data.clone();
+            let app = existing(config).await?;
+            let _lock = if repair { Some(Lock::take(&data)?) } else { None };
+            check::run(&app, repair).await
         }
         Command::Healthcheck => health::ask(&config),
         Command::Openapi => {
@@ -139,6 +141,14 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// Opens data that is there. A folder that was mistyped must not pass for an empty server.
+async fn existing(config: Config) -> anyhow::Result<App> {
+    if !Layout::new(&config.data).database().exists() {
+        anyhow::bail!("{} holds no data of rota-server; init or serve makes it", config.data.display());
+    }
+    App::open(config).await
 }
 
 async fn set_up(

@@ -16,6 +16,8 @@ const MARK: &str = "rota-backup";
 const FORMAT: &str = "1\n";
 const DATABASE: &str = "rota.db";
 const SECRET: &str = "secret";
+/// What a data folder is made of.
+const PARTS: [&str; 4] = [SECRET, "tls", "blobs", DATABASE];
 
 /// Writes a backup: whole, or not at all.
 pub async fn write(app: &App, file: &Path) -> anyhow::Result<()> {
@@ -73,16 +75,28 @@ fn pack(
     Ok(())
 }
 
-/// Makes a data folder from a backup, and checks it.
+/// Makes a data folder from a backup, and checks it. A backup that cannot be read to its end leaves nothing behind.
 pub async fn restore(config: Config, file: &Path) -> anyhow::Result<()> {
-    let layout = Layout::new(&config.data);
-    if layout.database().exists() {
-        bail!("{} holds data already; restore into another folder", config.data.display());
+    let data = &config.data;
+    if PARTS.iter().any(|part| data.join(part).exists()) {
+        bail!("{} holds data already; restore into another folder", data.display());
     }
-    files::private_dir(&config.data)?;
-    let _lock = Lock::take(&config.data)?;
-    unpack(&config.data, file).with_context(|| format!("cannot restore {}", file.display()))?;
+    files::private_dir(data)?;
+    let _lock = Lock::take(data)?;
+    let part = data.join("restoring");
+    let _ = std::fs::remove_dir_all(&part);
+    let unpacked = unpack(&part, file).and_then(|()| put_in_place(&part, data));
+    let _ = std::fs::remove_dir_all(&part);
+    unpacked.with_context(|| format!("cannot restore {}", file.display()))?;
     commands::check::run(&App::open(config).await?, false).await
+}
+
+/// The data base comes last: without it, there are no data.
+fn put_in_place(part: &Path, data: &Path) -> anyhow::Result<()> {
+    for name in PARTS.iter().filter(|name| part.join(name).exists()) {
+        std::fs::rename(part.join(name), data.join(name))?;
+    }
+    Ok(File::open(data)?.sync_all()?)
 }
 
 fn unpack(data: &Path, file: &Path) -> anyhow::Result<()> {
@@ -107,7 +121,10 @@ fn unpack(data: &Path, file: &Path) -> anyhow::Result<()> {
         files::private_dir(path.parent().unwrap_or(data))?;
         let mode = if name == Path::new("tls/ca.pem") { 0o644 } else { 0o600 };
         let mut out = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
-        std::io::copy(&mut entry, &mut out)?;
+        let (size, copied) = (entry.size(), std::io::copy(&mut entry, &mut out)?);
+        if copied != size {
+            bail!("it is cut: {} has {copied} of {size} bytes", name.display());
+        }
         out.sync_all()?;
     }
     Ok(())

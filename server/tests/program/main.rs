@@ -211,9 +211,32 @@ fn a_backup_of_a_running_server_is_all_there_is() {
     {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let refused =
-            try_run(&folder.path().join(format!("into-{name}")), &["restore", path.to_str().unwrap()]);
-        assert!(!refused.status.success(), "{name}");
+        let into = folder.path().join(format!("into-{name}"));
+        assert!(!try_run(&into, &["restore", path.to_str().unwrap()]).status.success(), "{name}");
+        // Nothing half restored is left: the good one goes into the same folder.
+        assert!(run(&into, &["restore", file_name]).contains("1 artifacts, all well"), "{name}");
+    }
+    std::fs::remove_file(data.join("rota.db")).unwrap();
+    let refused = try_run(&data, &["restore", file_name]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("holds data already"));
+}
+
+#[test]
+fn a_folder_without_data_is_not_taken_for_an_empty_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("mistyped");
+    let file = folder.path().join("backup.tar");
+    for arguments in [
+        &["check"][..],
+        &["check", "--repair"],
+        &["user", "list"],
+        &["tenant", "list"],
+        &["backup", file.to_str().unwrap()],
+    ] {
+        let refused = try_run(&data, arguments);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains("holds no data"), "{arguments:?}: {said}");
+        assert!(!data.exists() && !file.exists(), "{arguments:?}");
     }
 }
 
