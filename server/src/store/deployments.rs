@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use utoipa::ToSchema;
 
 /// How many devices of a deployment stand where.
@@ -167,7 +167,8 @@ impl Store {
         let mut write = self.begin().await?;
         let (devices, groups) = resolve(&mut write, tenant, &new.target).await?;
         if let Target::Devices(wanted) = &new.target {
-            let unknown: Vec<_> = wanted.iter().filter(|id| !devices.contains(id)).cloned().collect();
+            let known: HashSet<_> = devices.iter().collect();
+            let unknown: Vec<_> = wanted.iter().filter(|id| !known.contains(id)).cloned().collect();
             if !unknown.is_empty() {
                 return Ok(Created::UnknownDevices(unknown));
             }

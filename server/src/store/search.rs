@@ -3,6 +3,7 @@ use super::{Paged, Result, Store, Tenant, Window};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{QueryBuilder, Row, Sqlite};
+use std::collections::HashSet;
 use utoipa::ToSchema;
 
 /// How an attribute is compared. Lists hold texts or numbers.
@@ -200,7 +201,7 @@ impl Store {
     /// Ids of the devices that pass every regular expression; `None` when there is none. A pattern that is not one matches
     /// nothing; callers refuse those before.
     async fn match_patterns(&self, tenant: &Tenant, search: &Search) -> Result<Option<Vec<String>>> {
-        let mut matched: Option<Vec<String>> = None;
+        let mut matched: Option<HashSet<String>> = None;
         for predicate in &search.predicates {
             let Test::Regex(pattern) = &predicate.test else { continue };
             let rows: Vec<(String, Option<String>)> = match column(&predicate.scope, &predicate.attribute) {
@@ -223,13 +224,13 @@ impl Store {
             let passes = |text: &Option<String>| {
                 pattern.as_ref().zip(text.as_ref()).is_some_and(|(pattern, text)| pattern.is_match(text))
             };
-            let found: Vec<String> = rows.into_iter().filter(|row| passes(&row.1)).map(|row| row.0).collect();
+            let found = rows.into_iter().filter(|row| passes(&row.1)).map(|row| row.0);
             matched = Some(match matched {
-                Some(before) => before.into_iter().filter(|id| found.contains(id)).collect(),
-                None => found,
+                Some(before) => found.filter(|id| before.contains(id)).collect(),
+                None => found.collect(),
             });
         }
-        Ok(matched)
+        Ok(matched.map(|matched| matched.into_iter().collect()))
     }
 
     /// Every attribute that a device has, most frequent first.
