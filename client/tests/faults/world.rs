@@ -288,6 +288,8 @@ impl World {
             engine.stop_before = vec![rota::update::state::State::ArtifactInstallEnter];
         }
         let done = engine.install(&self.artifact.display().to_string());
+        // The command has ended: the next one finds no lock.
+        drop(engine);
         match done {
             Ok(Done::Stopped(_)) if hand == Hand::Resumes => None,
             Ok(Done::Installed { .. }) if hand == Hand::RollsBackAtOnce => self.decide(hand),
