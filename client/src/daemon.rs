@@ -17,6 +17,9 @@ use crate::update::{Engine, Exit};
 /// How long a restart may take before it is forced.
 const RESTART: Duration = Duration::from_secs(120);
 
+/// How long a daemon waits for the place of another one: a command that looks for the daemon takes it for a moment.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
 fn pid_file(paths: &Paths) -> PathBuf {
     paths.run.join("daemon.pid")
 }
@@ -24,9 +27,9 @@ fn pid_file(paths: &Paths) -> PathBuf {
 /// Runs the client until a signal or a restart of the machine ends it.
 pub fn run(mut device: Device) -> Result<(), String> {
     let paths = device.paths.clone();
-    let signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let signals = Signals::listen(0).map_err(|error| format!("cannot listen to signals: {error}"))?;
     let _ = fs::create_dir_all(&paths.run);
-    let _only = match Lock::take(&pid_file(&paths), Duration::ZERO) {
+    let _only = match Lock::take(&pid_file(&paths), LOCK_WAIT) {
         Ok(Some(lock)) => Some(lock),
         Ok(None) => return Err("the daemon is running already".into()),
         Err(error) => {

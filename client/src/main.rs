@@ -106,7 +106,8 @@ fn engine(options: &Options) -> Result<Engine, String> {
         Some(file) => rota::log::init_file(level, file)?,
         None => rota::log::init(level, true, false),
     }
-    let signals = Signals::listen().map_err(|error| format!("cannot listen to signals: {error}"))?;
+    // Whoever ends a command does not get what it was for.
+    let signals = Signals::listen(1).map_err(|error| format!("cannot listen to signals: {error}"))?;
     let device = Device::with(options.paths.clone(), System::default(), config);
     let mut engine = Engine::new(device, signals);
     engine.stop_before = options.stop_before.clone();

@@ -38,8 +38,9 @@ struct Pending {
 pub struct Signals(Arc<(Mutex<Pending>, Condvar)>);
 
 impl Signals {
-    /// From now on, SIGTERM and SIGINT mean stop, SIGUSR1 check-update and SIGUSR2 send-inventory.
-    pub fn listen() -> io::Result<Signals> {
+    /// From now on, SIGTERM, SIGINT and SIGHUP mean stop, SIGUSR1 check-update and SIGUSR2 send-inventory. A process that does
+    /// not come to an end by itself exits with `code`.
+    pub fn listen(code: i32) -> io::Result<Signals> {
         let signals = Signals::default();
         let ours = signals.clone();
         let on = move |signal| match signal {
@@ -49,10 +50,14 @@ impl Signals {
                 ours.stop();
                 std::thread::sleep(GRACE);
                 watchdog::exiting();
-                std::process::exit(0);
+                if code != 0 {
+                    eprintln!("rota: stopped");
+                }
+                std::process::exit(code);
             }
         };
-        listen(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGUSR2], on)?;
+        use Signal::*;
+        listen(&[SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2], on)?;
         Ok(signals)
     }
 
@@ -144,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_signal_of_the_system_arrives_and_programs_that_are_started_are_not_concerned() {
-        let signals = Signals::listen().unwrap();
+        let signals = Signals::listen(0).unwrap();
         let kill =
             std::process::Command::new("kill").args(["-USR1", &std::process::id().to_string()]).status();
         assert!(kill.unwrap().success());

@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rota::slot::Slot;
+use rota::sys::lock::Lock;
 use support::artifact::{image, Artifact};
 use support::machine::{Machine, SLOT};
 use support::program::{complaint, output, rota, text};
@@ -367,4 +369,38 @@ fn stopped_at(moment: &'static str, reply: Reply) {
     let daemon = Daemon::start(&machine);
     wait_for(&server, |events| events.iter().any(|event| matches!(event, Event::Log(_))));
     assert_eq!(daemon.stop(), Some(0), "{moment}");
+}
+
+#[test]
+fn a_command_that_is_ended_does_not_say_that_all_is_well() {
+    for signal in ["TERM", "HUP"] {
+        let machine = Machine::new(&Server::start());
+        let mut command = rota(&machine, &["install", "-"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "Installing artifact...\n");
+        let kill = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+        // It waits for its input, and gets none; wait_with_output would end that.
+        let _input = child.stdin.take();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{signal}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "rota: stopped\n");
+    }
+}
+
+#[test]
+fn a_daemon_waits_for_who_looks_for_one() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    fs::create_dir_all(&machine.paths.run).unwrap();
+    let looking = Lock::take(&machine.paths.run.join("daemon.pid"), Duration::ZERO).unwrap();
+    assert!(looking.is_some());
+    let daemon = Daemon::start(&machine);
+    std::thread::sleep(Duration::from_millis(300));
+    drop(looking);
+    wait_for(&server, |events| count(events, polled) == 1);
+    assert_eq!(daemon.stop(), Some(0));
 }

@@ -24,7 +24,12 @@ pub fn listen(signals: &[Signal], mut on: impl FnMut(Signal) + Send + 'static) -
     for signal in signals {
         let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESTART, SigSet::empty());
         // SAFETY: `note` does only what a signal handler may: it loads an atomic, calls write(2) and keeps errno.
-        unsafe { sigaction(*signal, &action)? };
+        let before = unsafe { sigaction(*signal, &action)? };
+        // Who started the program under nohup wants it to outlive the terminal.
+        if *signal == Signal::SIGHUP && matches!(before.handler(), SigHandler::SigIgn) {
+            // SAFETY: the signal is ignored, as it was.
+            unsafe { sigaction(*signal, &before)? };
+        }
     }
     let mut reader = File::from(reader);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
