@@ -54,6 +54,17 @@ impl Record {
         self.attempts.remove(told.unwrap_or(0));
     }
 
+    /// Leaves out what is needed least; false when nothing is left that can be spared.
+    fn make_room(&mut self) -> bool {
+        if !self.attempts.is_empty() {
+            self.forget_attempt();
+            return true;
+        }
+        let events = self.update.as_mut().map(|update| &mut update.attempt.events);
+        let spared = events.filter(|events| !events.is_empty());
+        spared.map(|events| events.remove(events.len() / 2)).is_some()
+    }
+
     /// The slot that the last successful update was written to.
     pub fn last_success(&self) -> Option<Slot> {
         let good = |attempt: &&Attempt| matches!(attempt.verdict, Some(Verdict::Success(_)));
@@ -255,9 +266,7 @@ impl Journal {
             // Plain data with text keys: it can always be written as JSON.
             let content = serde_json::to_vec(&self.record).unwrap_or_default();
             match self.pair.write(&content) {
-                Err(record::Error::TooLarge { .. }) if !self.record.attempts.is_empty() => {
-                    self.record.forget_attempt();
-                }
+                Err(record::Error::TooLarge { .. }) if self.record.make_room() => {}
                 result => break result,
             }
         };
@@ -384,5 +393,15 @@ mod tests {
         let kept = Journal::open(&folder).record.attempts;
         assert_eq!(kept.last().unwrap().artifact, "19");
         assert!(!kept.is_empty() && kept.len() <= ATTEMPTS);
+        // The update under way is never lost, whatever it has to tell.
+        let provides = BTreeMap::from([("name".to_owned(), "x".repeat(crate::provides::SIZE / 4 - 100))]);
+        let mut update = Update { provides, ..Update::default() };
+        for event in 0..100 {
+            update.attempt.event(format!("{event} {}", "\u{1}".repeat(1000)));
+        }
+        journal.record.update = Some(update);
+        journal.save().unwrap();
+        let kept = Journal::open(&folder).record.update.unwrap().attempt.events;
+        assert!(kept[0].starts_with("0 ") && kept.last().unwrap().starts_with("99 "));
     }
 }
