@@ -1,12 +1,17 @@
 //! The only ways in which anything durable is written. Each step passes a fault point.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::device;
 use super::fault::{self, Change, Kind};
+use super::watchdog;
+
+/// Bytes copied at once, and after how many they are synced.
+const PIECE: usize = 32 << 10;
+const SYNC_EVERY: usize = 8 << 20;
 
 /// Opens the file `path` to read it. Whatever else lies there is an error, and keeps nobody waiting.
 pub fn open(path: &Path) -> io::Result<File> {
@@ -116,11 +121,33 @@ fn fill(path: &Path, content: &mut dyn Read, length: usize, mode: u32) -> io::Re
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     fault::changing(|| Change::Written { path: path.to_owned(), offset: 0, old: Vec::new(), new: length });
-    io::copy(content, &mut file)?;
+    pour(content, &mut file)?;
     fault::point(Kind::Sync, path)?;
     really(|| file.sync_all())?;
     fault::durable(path);
     Ok(())
+}
+
+/// Copies, and syncs on the way: what would be left for the end might take slow storage longer than the watchdog waits.
+fn pour(content: &mut dyn Read, file: &mut File) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    let mut dirty = 0;
+    loop {
+        match content.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                file.write_all(&piece[..count])?;
+                dirty += count;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if dirty >= SYNC_EVERY {
+            really(|| file.sync_data())?;
+            watchdog::alive();
+            dirty = 0;
+        }
+    }
 }
 
 fn rename(from: &Path, to: &Path) -> io::Result<()> {

@@ -122,3 +122,14 @@ fn a_plan_is_carried_to_a_helper_and_nothing_succeeds_after_the_cut() {
     assert_eq!(fs::read_dir(&*folder).unwrap().count(), 0);
     replace(&path, b"power is back", 0o600).unwrap();
 }
+
+#[test]
+fn a_large_file_is_stored_whole_whatever_pieces_it_comes_in() {
+    let folder = crate::testing::folder();
+    let path = folder.join("large");
+    let length = SYNC_EVERY * 2 + 5;
+    let mut content = std::io::repeat(7).take(1).chain(std::io::repeat(9).take(length as u64 - 1));
+    replace_by(&path, &mut content, length, 0o600).unwrap();
+    let stored = fs::read(&path).unwrap();
+    assert!(stored.len() == length && stored[0] == 7 && stored[1..].iter().all(|byte| *byte == 9));
+}
