@@ -69,6 +69,8 @@ impl View {
 
 /// The note that this boot is a trial.
 const TRIAL: &str = "trial";
+/// The note that the booted slot is committed, which the guard looks for.
+const COMMITTED: &str = "committed";
 
 impl Device {
     /// Reads the configuration and opens the boot loader's records. What cannot be had is said when it is asked for.
@@ -154,7 +156,12 @@ impl Device {
 
     /// Whether this boot was seen to be a trial: once that is called off, the boot loader's records look as after a fallback.
     pub fn was_trial(&self) -> bool {
-        let noted = fs::read_to_string(self.paths.run.join(TRIAL));
+        self.is_noted(TRIAL)
+    }
+
+    /// Whether a note was left in this boot: `/run` may outlive a restart.
+    fn is_noted(&self, name: &str) -> bool {
+        let noted = fs::read_to_string(self.paths.run.join(name));
         noted.is_ok_and(|boot| boot.trim_end() == self.system.boot_id())
     }
 
@@ -163,12 +170,12 @@ impl Device {
         let line = fs::read_to_string(self.system.file("/proc/cmdline")).unwrap_or_default();
         let marked = line.split_whitespace().any(|word| word == "rota.trial=1");
         let runs = self.view().is_ok_and(|view| view.standing() == Standing::Trial);
-        runs || (marked && !self.paths.run.join("committed").exists())
+        runs || (marked && !self.is_noted(COMMITTED))
     }
 
     /// Tells the guard that the booted slot is committed. The mark names the boot, for a `/run` that outlives a restart.
     pub fn mark_committed(&self) {
-        self.tell_guard("committed", &self.system.boot_id());
+        self.tell_guard(COMMITTED, &self.system.boot_id());
         watchdog::may_stop(true);
     }
 
