@@ -255,6 +255,25 @@ fn polled(events: &[Event]) -> bool {
 }
 
 #[test]
+fn a_fallback_is_left_by_an_update_by_hand_too() {
+    let (server, mut machine, image) = deployed();
+    let file = machine.folder.join("rel-2.mender");
+    std::fs::write(&file, Artifact::new("rel-2", &image).bytes()).unwrap();
+    machine.config.urls.clear();
+    machine.start_in(Slot::B);
+    let mut engine = Engine::new(machine.device(), Signals::default());
+    engine.journal.record.fallback = Some("slot A is the committed one, but slot B runs".into());
+    engine.journal.save().unwrap();
+    assert_eq!(engine.install(file.to_str().unwrap()), Ok(Done::Installed { reboot: true }));
+    assert_eq!(
+        machine.boot_state(),
+        boot::State { committed: Slot::B, trial: Some(Slot::A), attempts_left: 1 }
+    );
+    assert_eq!(machine.journal().fallback, None);
+    drop(server);
+}
+
+#[test]
 fn a_fallback_reports_what_runs_and_so_does_the_way_back() {
     let (server, machine) = updated();
     machine.start_in(Slot::A);

@@ -81,7 +81,6 @@ pub struct Engine {
     timers: Timers,
     deployment: Option<Deployment>,
     boot_faults: Vec<String>,
-    healed: bool,
     /// What came of the bootstrap artifact, until somebody asks.
     bootstrapped: Option<Result<Option<String>, String>>,
     lock: Option<Lock>,
@@ -118,7 +117,6 @@ impl Engine {
             timers,
             deployment: None,
             boot_faults: Vec::new(),
-            healed: false,
             bootstrapped: None,
             lock: None,
         }

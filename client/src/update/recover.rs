@@ -194,8 +194,12 @@ impl Engine {
         {
             Ok(()) => {
                 log::info!("slot {} is the committed one now", view.booted);
-                self.healed = true;
                 self.device.mark_committed();
+                if self.device.config.urls.is_empty() {
+                    // There is no inventory that tells it.
+                    self.journal.record.fallback = None;
+                    self.save_note();
+                }
             }
             Err(why) => log::error!("{why}"),
         }

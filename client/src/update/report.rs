@@ -4,6 +4,7 @@ use super::journal::{Attempt, Verdict};
 use super::state::Outcome;
 use super::timers::Due;
 use super::{Act, Engine};
+use crate::device::Standing;
 use crate::net::api::{Message, Status};
 use crate::net::Error;
 
@@ -112,6 +113,7 @@ impl Engine {
     /// Sends the inventory; with it, what was wrong with the connection or the slots is told and done with.
     pub(super) fn submit_inventory(&mut self) -> Act {
         self.take_lock()?;
+        let healed = self.device.view().is_ok_and(|view| view.standing() != Standing::Fallback);
         let attributes = crate::inventory::collect(self);
         match self.server.send_inventory(&attributes) {
             Ok(()) => {
@@ -121,7 +123,7 @@ impl Engine {
                 record.connection_fault = None;
                 record.repaired = None;
                 record.server_time = crate::date::last_told();
-                if self.healed {
+                if healed {
                     record.fallback = None;
                 }
                 self.save_note();

@@ -76,6 +76,8 @@ impl Engine {
             },
             Found::Waits(_) | Found::Stopped(_) => return in_progress(),
         }
+        // An update is the way out, also for a device that has no server.
+        self.heal(true);
         let (config, signals) = (self.device.config.clone(), self.signals.clone());
         let cannot = |error: std::io::Error| format!("cannot read {from}: {error}");
         let source: Source<'_> = match from {
