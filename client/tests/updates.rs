@@ -8,6 +8,7 @@ use rota::boot;
 use rota::provides::Provides;
 use rota::signals::Signals;
 use rota::slot::Slot;
+use rota::update::journal::{Journal, SAVES};
 use rota::update::standalone::Done;
 use rota::update::{Engine, Exit};
 use serde_json::Value;
@@ -271,6 +272,44 @@ fn a_fallback_is_left_by_an_update_by_hand_too() {
     );
     assert_eq!(machine.journal().fallback, None);
     drop(server);
+}
+
+/// The journal, as if so many states had been saved.
+fn has_saved(machine: &Machine, saves: u32) {
+    let mut journal = Journal::open(&machine.paths.data);
+    journal.record.update.as_mut().unwrap().saves = saves;
+    journal.save().unwrap();
+}
+
+#[test]
+fn what_is_committed_does_not_fail_because_of_the_steps_that_led_there() {
+    let (server, machine, _) = deployed();
+    machine.run_to_report(&server);
+    assert_eq!(machine.power_on(), Slot::B);
+    // One more for the check of the restart, one for the commit.
+    has_saved(&machine, SAVES - 2);
+    machine.run_to_report(&server);
+    assert_eq!(server.statuses().last().unwrap(), "success");
+    assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-2", Slot::B));
+}
+
+#[test]
+fn an_update_that_is_given_up_leaves_no_trial() {
+    for next in [Slot::A, Slot::B] {
+        let (server, machine, _) = deployed();
+        machine.run_to_report(&server);
+        if next == Slot::B {
+            machine.power_on();
+        }
+        has_saved(&machine, SAVES);
+        // To the restart, or to the inventory that ends a deployment.
+        machine.run(&server, |events| {
+            let log = events.iter().position(|event| matches!(event, Event::Log(_)));
+            log.is_some_and(|at| !inventories(&events[at..]).is_empty())
+        });
+        assert_eq!(server.statuses().last().unwrap(), "failure");
+        assert_eq!((machine.boot_state().committed, machine.boot_state().trial), (Slot::A, None));
+    }
 }
 
 #[test]

@@ -38,10 +38,6 @@ impl Engine {
                 scripts::check_slot(&self.device.paths)?;
                 self.call(Handler::commit)
             }
-            AfterCommit => {
-                self.update()?.committed = true;
-                Ok(Outcome::Done)
-            }
             CheckRollback => Ok(yes_or_no(self.with_handler(false, Handler::supports_rollback)?)),
             ArtifactRollback => self.roll_back(),
             CheckRollbackReboot => Ok(yes_or_no(self.with_handler(false, Handler::needs_rollback_reboot)?)),
@@ -274,9 +270,10 @@ impl Engine {
 
     /// The update is over: what is told of it afterwards remains.
     fn close(&mut self) -> Act {
-        let mut by_server = false;
+        let (mut by_server, mut by_module) = (false, false);
         if let Some(mut update) = self.journal.record.update.take() {
             by_server = update.attempt.deployment.is_some();
+            by_module = update.by_module;
             update.attempt.ended = crate::date::now();
             self.journal.record.attempts.push(update.attempt);
         }
@@ -286,14 +283,16 @@ impl Engine {
             log::warn!("cannot remove the artifact's state scripts: {error}");
         }
         // Nothing but an update that was given up leaves a trial behind: it may not go on without one.
-        let left_behind = self.device.view().is_ok_and(|view| view.standing() == Standing::Trial);
-        match by_server && left_behind {
-            true => {
+        match self.device.view().map(|view| view.standing()) {
+            Ok(Standing::Trial) if by_server => {
                 self.cancel();
-                self.restart()
+                return self.restart();
             }
-            false => Ok(Outcome::Done),
+            // A module may have a trial of its own, which is its own affair.
+            Ok(Standing::Armed) if !by_module => self.cancel(),
+            _ => {}
         }
+        Ok(Outcome::Done)
     }
 }
 

@@ -167,8 +167,10 @@ impl Engine {
 
     /// An update that has saved too many states is in a loop: it goes to its end.
     fn limited(&self, next: State) -> State {
-        let saves = self.journal.record.update.as_ref().map_or(0, |update| update.saves);
-        match next.is_saved() && saves >= SAVES {
+        let Some(update) = &self.journal.record.update else { return next };
+        // However many steps led there: what is committed has not failed, and has room to come to its end.
+        let limit = if update.committed || next == State::AfterCommit { 2 * SAVES } else { SAVES };
+        match next.is_saved() && update.saves >= limit {
             true => State::StateLoop,
             false => next,
         }
@@ -180,6 +182,7 @@ impl Engine {
             update.saves += 1;
             update.stopped_before = None;
             update.installed |= state == State::ArtifactInstall;
+            update.committed |= state == State::AfterCommit;
         }
         match self.journal.save() {
             Ok(()) => Ok(()),
