@@ -28,7 +28,7 @@ pub const URL: &str = "http://server";
 /// More requests than any boot makes.
 const REQUESTS: u32 = 30;
 /// Longer than any boot takes, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the server knows, and what it sees of the boot that runs.
 #[derive(Clone)]
