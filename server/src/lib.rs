@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 pub mod events;
 pub mod files;
+pub mod first_bytes;
 pub mod identity;
 pub mod init;
 pub mod keys;

@@ -1,5 +1,6 @@
 //! Listens, and stops when it is told to.
 use crate::app::{App, Layout, Shared};
+use crate::first_bytes::FirstBytes;
 use crate::{api, tls, webhooks};
 use anyhow::Context;
 use axum_server::tls_rustls::RustlsConfig;
@@ -35,14 +36,17 @@ pub async fn run(app: App) -> anyhow::Result<()> {
     let certificate = if config.plain_http { None } else { Some(certificate(&config).await?) };
     let scheme = if config.plain_http { "http" } else { "https" };
     println!("rota-server: listening on {scheme}://{address}");
+    let within = HEADERS_WITHIN;
     match certificate {
         None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle);
+            let mut server =
+                axum_server::from_tcp(listener)?.map(|inner| FirstBytes { inner, within }).handle(handle);
             limit(server.http_builder());
             server.serve(service).await?;
         }
         Some(certificate) => {
-            let mut server = axum_server::from_tcp_rustls(listener, certificate)?.handle(handle);
+            let server = axum_server::from_tcp_rustls(listener, certificate)?;
+            let mut server = server.map(|inner| FirstBytes { inner, within }).handle(handle);
             limit(server.http_builder());
             server.serve(service).await?;
         }
@@ -57,7 +61,8 @@ pub async fn run(app: App) -> anyhow::Result<()> {
 
 fn limit(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(64 << 10);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(32 << 10).max_concurrent_streams(64);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEADERS_WITHIN);
+    builder.http2().max_header_list_size(32 << 10).max_concurrent_streams(64);
 }
 
 async fn certificate(config: &crate::config::Config) -> anyhow::Result<RustlsConfig> {
