@@ -375,7 +375,11 @@ fn stopped_at(moment: &'static str, reply: Reply) {
 fn a_command_that_is_ended_does_not_say_that_all_is_well() {
     for signal in ["TERM", "HUP"] {
         let machine = Machine::new(&Server::start());
-        let mut command = rota(&machine, &["install", "-"]);
+        let installs = rota(&machine, &["install", "-"]);
+        // Under nohup the tests' programs would ignore HUP, too.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=HUP").arg(installs.get_program()).args(installs.get_args());
+        command.envs(installs.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
