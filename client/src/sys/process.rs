@@ -34,6 +34,36 @@ pub enum Output {
     Err,
 }
 
+/// What a program said last, to be told when it fails: on standard error, where it said anything there. Its two outputs are
+/// two pipes, so which of two lines came first is not known.
+#[derive(Debug, Default)]
+pub struct LastLine {
+    out: String,
+    err: String,
+}
+
+impl LastLine {
+    /// Takes note of a line; an empty one says nothing.
+    pub fn take(&mut self, output: Output, line: &str) {
+        if !line.trim().is_empty() {
+            let last = match output {
+                Output::Out => &mut self.out,
+                Output::Err => &mut self.err,
+            };
+            *last = line.to_owned();
+        }
+    }
+
+    /// After a colon; nothing, if nothing was said.
+    pub fn told(&self) -> String {
+        let said = if self.err.is_empty() { &self.out } else { &self.err };
+        match said.is_empty() {
+            true => String::new(),
+            false => format!(": {said}"),
+        }
+    }
+}
+
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -304,6 +334,18 @@ mod tests {
         let of =
             |wanted| lines.iter().filter(|(o, _)| *o == wanted).map(|(_, t)| t.as_str()).collect::<Vec<_>>();
         assert_eq!((of(Output::Out), of(Output::Err)), (vec!["one", "three"], vec!["two"]));
+    }
+
+    #[test]
+    fn the_last_line_is_that_of_standard_error_where_there_is_one() {
+        let told = |lines: &[(Output, &str)]| {
+            let mut last = LastLine::default();
+            lines.iter().for_each(|(output, line)| last.take(*output, line));
+            last.told()
+        };
+        assert_eq!(told(&[(Output::Out, "")]), "");
+        assert_eq!(told(&[(Output::Out, "one"), (Output::Out, "two"), (Output::Out, " ")]), ": two");
+        assert_eq!(told(&[(Output::Err, "why"), (Output::Out, "one")]), ": why");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::device::Standing;
 use crate::net::api::Status;
 use crate::net::backoff::jitter;
 use crate::net::Error;
-use crate::sys::process;
+use crate::sys::process::{self, LastLine};
 
 /// Longest wait between two looks for the server.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -133,15 +133,15 @@ impl Engine {
         let until = until.max(Instant::now() + Duration::from_secs(10));
         for check in executables(&self.device.paths.conf.join("health.d")) {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-            let mut last = String::new();
-            let ended = process::run(&mut Command::new(&check), left, &mut |_, line| {
+            let mut last = LastLine::default();
+            let ended = process::run(&mut Command::new(&check), left, &mut |output, line| {
                 log::info!("{}: {line}", check.display());
-                last = line.to_owned();
+                last.take(output, line);
             });
             let name = check.display();
             let why = match ended {
                 Ok(ended) if ended.is_success() => continue,
-                Ok(ended) => format!("health check {name} {ended}: {last}"),
+                Ok(ended) => format!("health check {name} {ended}{}", last.told()),
                 Err(error) => format!("health check {name} cannot be run: {error}"),
             };
             return Err(Halt::Failed(why));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Context, Module, Tree};
 use crate::net::api::short;
 use crate::signals::Signals;
-use crate::sys::process::{Ended, Output, Running};
+use crate::sys::process::{Ended, LastLine, Output, Running};
 use crate::sys::signal::Signal;
 
 /// How often a waiting client looks whether it is to end.
@@ -52,7 +52,7 @@ impl<'a> Call<'a> {
         command.arg(call).arg(&tree).current_dir(&tree);
         let running = Running::start(&mut command, limit)
             .map_err(|error| format!("{who}: cannot run {}: {error}", module.program.display()))?;
-        let said = Said { who, answer, logged: 0, left_out: 0, last: String::new() };
+        let said = Said { who, answer, logged: 0, left_out: 0, last: LastLine::default() };
         Ok(Call { running, said, signals: cx.signals, limit })
     }
 
@@ -92,14 +92,13 @@ impl<'a> Call<'a> {
 
     fn judge(&mut self, ended: Ended) -> Result<(), String> {
         self.said.close();
-        let Said { who, last, .. } = &self.said;
-        let colon = if last.is_empty() { "" } else { ": " };
+        let (who, last) = (&self.said.who, self.said.last.told());
         match ended {
             Ended::Exited(0) => return Ok(()),
             Ended::TimedOut => {
                 let seconds = self.limit.as_secs();
                 return Err(format!(
-                    "{who} took longer than {seconds} s (modules.timeout) and was ended{colon}{last}"
+                    "{who} took longer than {seconds} s (modules.timeout) and was ended{last}"
                 ));
             }
             // An init system that stops the client may ask the module, too: then the client's own signal is on its way.
@@ -108,7 +107,7 @@ impl<'a> Call<'a> {
             }
             _ => {}
         }
-        Err(format!("{who} {ended}{colon}{last}"))
+        Err(format!("{who} {ended}{last}"))
     }
 }
 
@@ -119,7 +118,7 @@ struct Said {
     answer: Option<Vec<String>>,
     logged: usize,
     left_out: u64,
-    last: String,
+    last: LastLine,
 }
 
 impl Said {
@@ -137,14 +136,12 @@ impl Said {
         } else {
             self.left_out += 1;
         }
-        if !line.is_empty() {
-            self.last = short(&line, LAST);
-        }
+        self.last.take(output, &short(&line, LAST));
     }
 
     fn close(&mut self) {
         if self.left_out > 0 {
-            log::warn!("{}: {} more lines were left out; the last: {}", self.who, self.left_out, self.last);
+            log::warn!("{}: {} more lines were left out{}", self.who, self.left_out, self.last.told());
             self.left_out = 0;
         }
     }
