@@ -11,19 +11,11 @@ use rota::signals::Signals;
 use rota::slot::Slot;
 use rota::update::standalone::Done;
 use rota::update::{Engine, Exit};
-use rota_artifact::Script;
+use rota_artifact::{Script, SCRIPT_STATES};
 use support::artifact::{image, Artifact};
 use support::machine::{Machine, SLOT};
 use support::server::{Event, Server};
 
-const OF_ARTIFACT: &[&str] = &[
-    "ArtifactInstall",
-    "ArtifactReboot",
-    "ArtifactCommit",
-    "ArtifactRollback",
-    "ArtifactRollbackReboot",
-    "ArtifactFailure",
-];
 const OF_SLOT: &[&str] = &["Idle", "Sync", "Download"];
 
 /// A machine whose scripts write down that they ran, and a server.
@@ -179,7 +171,7 @@ fn the_daemon_runs_them_at_every_edge_and_each_failure_goes_its_way() {
         let scripted = Scripted::new();
         scripted.slot_scripts();
         scripted.fail(failing);
-        scripted.deploy(&scripted.telling(OF_ARTIFACT));
+        scripted.deploy(&scripted.telling(&SCRIPT_STATES));
         let (reason, log) = scripted.run();
         assert_eq!(scripted.update_calls(), *calls, "{failing}");
         assert_eq!(scripted.machine.artifact_name(), *name, "{failing}");
@@ -414,7 +406,7 @@ fn by_hand_neither_idle_nor_sync_nor_reboot_scripts_run() {
         scripted.slot_scripts();
         scripted.fail(failing);
         let file = scripted.path("rel-2.mender");
-        fs::write(&file, scripted.artifact(&scripted.telling(OF_ARTIFACT))).unwrap();
+        fs::write(&file, scripted.artifact(&scripted.telling(&SCRIPT_STATES))).unwrap();
         let installed = scripted.by_hand().install(file.to_str().unwrap());
         assert_eq!(scripted.calls().replace("Artifact", ""), *installing, "{failing}");
         if committing.is_empty() {
@@ -434,7 +426,7 @@ fn by_hand_neither_idle_nor_sync_nor_reboot_scripts_run() {
 fn rolling_back_by_hand_is_no_failure() {
     let scripted = Scripted::new();
     let file = scripted.path("rel-2.mender");
-    fs::write(&file, scripted.artifact(&scripted.telling(OF_ARTIFACT))).unwrap();
+    fs::write(&file, scripted.artifact(&scripted.telling(&SCRIPT_STATES))).unwrap();
     scripted.by_hand().install(file.to_str().unwrap()).unwrap();
     scripted.calls();
     assert_eq!(scripted.by_hand().rollback(), Ok(Done::RolledBack { reboot: false }));

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::process::Command;
 
-use rota_artifact::Script;
+use rota_artifact::{Script, SCRIPT_STATES};
 use support::machine::Machine;
 use support::module::{artifact_with, program, Spy};
 use support::program::rota;
@@ -42,14 +42,7 @@ impl Both {
         }
         fs::write(scripts.join("version"), "3").unwrap();
         fs::write(both.machine.paths.conf.join("mender.conf"), "{}").unwrap();
-        let of_artifact = both.telling(&[
-            "ArtifactInstall",
-            "ArtifactReboot",
-            "ArtifactCommit",
-            "ArtifactRollback",
-            "ArtifactRollbackReboot",
-            "ArtifactFailure",
-        ]);
+        let of_artifact = both.telling(&SCRIPT_STATES);
         let scripts = of_artifact.into_iter().map(|(name, text)| Script { name, bytes: text.into_bytes() });
         let artifact = artifact_with(scripts.collect(), "rel-2", "spy", &[("file", b"content")]);
         fs::write(both.artifact(), artifact).unwrap();

@@ -1,15 +1,16 @@
-//! As much of DER as keys need.
+//! As much of DER (X.690) as keys and certificates need.
 
-/// Tags of the types that occur.
-pub(crate) const INTEGER: u8 = 0x02;
+/// Tag of a number.
+pub const INTEGER: u8 = 0x02;
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const NULL: u8 = 0x05;
 pub(crate) const OID: u8 = 0x06;
-pub(crate) const SEQUENCE: u8 = 0x30;
+/// Tag of a list of values.
+pub const SEQUENCE: u8 = 0x30;
 
-/// Takes the next value, which has to have this tag, off `input`.
-pub(crate) fn take<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
+/// Takes the next value, which has to have this tag, off `input`; `None` when there is no such value, or it is cut off.
+pub fn take<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     let (found, value, rest) = split(input)?;
     if found != tag {
         return None;
@@ -18,8 +19,8 @@ pub(crate) fn take<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
     Some(value)
 }
 
-/// Tag, value and what follows.
-pub(crate) fn split(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+/// Tag, value and what follows; `None` when the value is cut off, or longer than 3 bytes of length say.
+pub fn split(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, rest) = input.split_first()?;
     let (&first, mut rest) = rest.split_first()?;
     let mut length = usize::from(first);

@@ -123,22 +123,27 @@ impl PayloadHeader {
     }
 }
 
+/// The states whose scripts an artifact brings (artifact format: scripts).
+pub const SCRIPT_STATES: [&str; 6] = [
+    "ArtifactInstall",
+    "ArtifactReboot",
+    "ArtifactCommit",
+    "ArtifactRollback",
+    "ArtifactRollbackReboot",
+    "ArtifactFailure",
+];
+
 /// Checks the name of a state script in an artifact: `Artifact<State>_<Enter|Leave|Error>_<two digits>[_<text>]`.
 pub fn check_script_name(name: &str) -> Result<(), Error> {
-    const STATES: [&str; 6] = [
-        "ArtifactInstall",
-        "ArtifactReboot",
-        "ArtifactCommit",
-        "ArtifactRollback",
-        "ArtifactRollbackReboot",
-        "ArtifactFailure",
-    ];
     let valid = || {
         let mut parts = name.splitn(4, '_');
         let (state, edge, order, text) = (parts.next()?, parts.next()?, parts.next()?, parts.next());
         let order_fits = order.len() == 2 && order.bytes().all(|byte| byte.is_ascii_digit());
         let text_fits = text.map_or(true, |text| !text.is_empty() && !text.contains(is_no_text));
-        (STATES.contains(&state) && ["Enter", "Leave", "Error"].contains(&edge) && order_fits && text_fits)
+        (SCRIPT_STATES.contains(&state)
+            && ["Enter", "Leave", "Error"].contains(&edge)
+            && order_fits
+            && text_fits)
             .then_some(())
     };
     valid().ok_or_else(|| Error::ScriptName { name: name.to_owned() })

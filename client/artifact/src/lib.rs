@@ -9,7 +9,7 @@ mod archive;
 mod checksum;
 mod compression;
 mod decoder;
-mod der;
+pub mod der;
 mod error;
 mod header;
 mod json;
@@ -31,7 +31,7 @@ pub use compression::{Compression, Encoder};
 pub use error::Error;
 pub use header::{
     check_file_name, check_script_name, Depends, Header, PayloadHeader, Script, ARTIFACT_GROUP,
-    ARTIFACT_NAME, DEVICE_TYPE,
+    ARTIFACT_NAME, DEVICE_TYPE, SCRIPT_STATES,
 };
 pub use key::{ecdsa_der_to_raw, KeyKind, VerifyKey};
 pub use limits::Limits;

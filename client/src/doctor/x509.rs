@@ -1,47 +1,33 @@
 //! As much of X.509 as tells from when to when a certificate is valid.
 
-const SEQUENCE: u8 = 0x30;
+use rota_artifact::der::{self, INTEGER, SEQUENCE};
+
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// First and last second of a certificate in DER, in seconds since 1970; `None` when it is none.
 pub fn validity(der: &[u8]) -> Option<(u64, u64)> {
-    let mut certificate = expect(&mut { der }, SEQUENCE)?;
-    let mut fields = expect(&mut certificate, SEQUENCE)?;
+    let mut certificate = der::take(&mut { der }, SEQUENCE)?;
+    let mut fields = der::take(&mut certificate, SEQUENCE)?;
     // The version, if there is one, stands before the serial number; then come algorithm, issuer, validity.
-    let (mut tag, _) = take(&mut fields)?;
+    let (mut tag, _) = next(&mut fields)?;
     if tag == 0xa0 {
-        (tag, _) = take(&mut fields)?;
+        (tag, _) = next(&mut fields)?;
     }
-    if tag != 0x02 {
+    if tag != INTEGER {
         return None;
     }
-    expect(&mut fields, SEQUENCE)?;
-    expect(&mut fields, SEQUENCE)?;
-    let mut validity = expect(&mut fields, SEQUENCE)?;
-    Some((time(take(&mut validity)?)?, time(take(&mut validity)?)?))
+    der::take(&mut fields, SEQUENCE)?;
+    der::take(&mut fields, SEQUENCE)?;
+    let mut validity = der::take(&mut fields, SEQUENCE)?;
+    Some((time(next(&mut validity)?)?, time(next(&mut validity)?)?))
 }
 
 /// The next value: its tag and its content.
-fn take<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let (&tag, rest) = input.split_first()?;
-    let (&first, mut rest) = rest.split_first()?;
-    let mut length = usize::from(first);
-    if first >= 0x80 {
-        let count = usize::from(first & 0x7f);
-        if !(1..=3).contains(&count) || rest.len() < count {
-            return None;
-        }
-        length = rest[..count].iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-        rest = &rest[count..];
-    }
-    let value = rest.get(..length)?;
-    *input = &rest[length..];
+fn next<'a>(input: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
+    let (tag, value, rest) = der::split(input)?;
+    *input = rest;
     Some((tag, value))
-}
-
-fn expect<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
-    take(input).filter(|(found, _)| *found == tag).map(|(_, value)| value)
 }
 
 /// `YYMMDDhhmmssZ`, years from 1950, or `YYYYMMDDhhmmssZ`.

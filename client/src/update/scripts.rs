@@ -16,7 +16,7 @@ use super::timers::Due;
 use super::{Act, Engine, Halt};
 use crate::config::Paths;
 use crate::sys::disk;
-use crate::sys::process::{Ended, Output, Running};
+use crate::sys::process::{Ended, LastLine, Output, Running};
 
 /// The exit code that asks to be run again later.
 const RETRY_LATER: i32 = 21;
@@ -90,20 +90,10 @@ pub(super) fn save(data: &Path, scripts: &[Script]) -> io::Result<()> {
 /// Removes the scripts of an artifact, and whatever else lies there.
 pub(super) fn remove(data: &Path) -> io::Result<()> {
     let folder = of_artifact(data);
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(_) if !folder.is_dir() => return disk::remove(&folder),
-        Err(error) => return Err(error),
-    };
-    for entry in entries {
-        let path = entry?.path();
-        match path.symlink_metadata()?.is_dir() {
-            true => fs::remove_dir_all(path)?,
-            false => disk::remove(&path)?,
-        }
+    match folder.is_dir() {
+        true => disk::remove_tree(&folder),
+        false => disk::remove(&folder),
     }
-    Ok(())
 }
 
 /// Whether the slot's scripts are of a version that this client runs.
@@ -214,10 +204,10 @@ impl Engine {
         }
     }
 
-    /// Runs a script to its end. Returns the last line that it printed, too, to be told after a colon.
+    /// Runs a script to its end. Returns what it said last, too, to be told after its end.
     fn run_once(&self, script: &Path, name: &str) -> Result<(Ended, String), Halt> {
         log::info!("running state script {name}");
-        let mut said = Said { name, room: [OUTPUT; 2], last: String::new() };
+        let mut said = Said { name, room: [OUTPUT; 2], last: LastLine::default() };
         let cannot = |error: io::Error| Halt::Failed(format!("state script {name} cannot be run: {error}"));
         let limit = self.device.config.script_timeout;
         let mut running = Running::start(&mut Command::new(script), limit).map_err(cannot)?;
@@ -235,7 +225,7 @@ impl Engine {
             if matches!(ended, Ended::Signalled(_)) { Duration::from_secs(1) } else { Duration::ZERO };
         match !ended.is_success() && self.signals.sleep(grace) {
             true => Err(Halt::Stopped),
-            false => Ok((ended, said.last)),
+            false => Ok((ended, said.last.told())),
         }
     }
 }
@@ -245,7 +235,7 @@ struct Said<'a> {
     name: &'a str,
     /// Bytes that are still logged, of each output.
     room: [usize; 2],
-    last: String,
+    last: LastLine,
 }
 
 impl Said<'_> {
@@ -254,9 +244,7 @@ impl Said<'_> {
             Output::Out => (log::Level::Info, &mut self.room[0]),
             Output::Err => (log::Level::Warn, &mut self.room[1]),
         };
-        if !line.is_empty() {
-            self.last = format!(": {line}");
-        }
+        self.last.take(output, line);
         if *room > 0 {
             log::log!(level, "{}: {line}", self.name);
             *room = room.saturating_sub(line.len() + 1);
@@ -380,7 +368,7 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 2);
         assert_eq!(fs::read_to_string(folder.join("version")).unwrap(), "3\n");
         remove(&data).unwrap();
-        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        assert!(!folder.exists());
         remove(&data).unwrap();
     }
 }

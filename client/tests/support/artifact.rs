@@ -62,18 +62,28 @@ impl<'a> Artifact<'a> {
             modified: 0,
             open: Box::new(move || Ok(Box::new(image))),
         };
-        let draft = Draft { header, data: vec![Data::Files(vec![file])], checksum_key: None, augment: None };
-        let writer = Writer {
-            compression: self.compression,
-            encoder: &|compression, out| compression.encoder(out),
-            spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
-            signer: self.signer,
-            modified: 0,
-        };
-        let mut bytes = Vec::new();
-        writer.write(&draft, &mut bytes).unwrap();
-        bytes
+        write(header, vec![Data::Files(vec![file])], self.compression, self.signer)
     }
+}
+
+/// The bytes of an artifact.
+pub fn write(
+    header: Header,
+    data: Vec<Data<'_>>,
+    compression: Compression,
+    signer: Option<&dyn Signer>,
+) -> Vec<u8> {
+    let draft = Draft { header, data, checksum_key: None, augment: None };
+    let writer = Writer {
+        compression,
+        encoder: &|compression, out| compression.encoder(out),
+        spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
+        signer,
+        modified: 0,
+    };
+    let mut bytes = Vec::new();
+    writer.write(&draft, &mut bytes).unwrap();
+    bytes
 }
 
 /// Bytes that are not all the same.
@@ -100,15 +110,5 @@ pub fn empty(name: &str, facts: &[(&str, &str)], signer: Option<&dyn Signer>) ->
         payloads: vec![PayloadHeader { provides, ..PayloadHeader::default() }],
         augmented: false,
     };
-    let draft = Draft { header, data: vec![Data::Files(Vec::new())], checksum_key: None, augment: None };
-    let writer = Writer {
-        compression: Compression::None,
-        encoder: &|compression, out| compression.encoder(out),
-        spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
-        signer,
-        modified: 0,
-    };
-    let mut bytes = Vec::new();
-    writer.write(&draft, &mut bytes).unwrap();
-    bytes
+    write(header, vec![Data::Files(Vec::new())], Compression::None, signer)
 }

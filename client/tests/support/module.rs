@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rota_artifact::{
-    Compression, Data, Depends, Draft, Header, Input, PayloadHeader, Script, Signer, Writer,
-};
+use rota_artifact::{Compression, Data, Depends, Header, Input, PayloadHeader, Script, Signer};
 
-use super::artifact::DEVICE_TYPE;
+use super::artifact::{write, DEVICE_TYPE};
 use super::machine::Machine;
 use super::server::Server;
 
@@ -141,15 +139,5 @@ pub fn signed_artifact(
         Input { name: (*name).to_owned(), size: content.len() as u64, mode: 0o644, modified: 0, open }
     };
     let data = vec![Data::Files(files.iter().map(input).collect())];
-    let draft = Draft { header, data, checksum_key: None, augment: None };
-    let writer = Writer {
-        compression: Compression::None,
-        encoder: &|compression, out| compression.encoder(out),
-        spool: &|| -> io::Result<_> { Ok(Box::new(Cursor::new(Vec::new()))) },
-        signer,
-        modified: 0,
-    };
-    let mut bytes = Vec::new();
-    writer.write(&draft, &mut bytes).unwrap();
-    bytes
+    write(header, data, Compression::None, signer)
 }
