@@ -239,6 +239,23 @@ impl fmt::Debug for TlsTransport {
     }
 }
 
+impl TlsTransport {
+    /// For a connection that is broken, what the server said before it closed it (RFC 8446, section 6): it tells more.
+    fn explained(&mut self, error: io::Error) -> io::Error {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData};
+        let StreamOwned { conn, sock } = &mut self.stream;
+        while matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) {
+            if let Err(alert) = conn.process_new_packets() {
+                return io::Error::new(InvalidData, alert);
+            }
+            if !matches!(conn.read_tls(sock), Ok(1..)) {
+                break;
+            }
+        }
+        error
+    }
+}
+
 impl Transport for TlsTransport {
     fn buffers(&mut self) -> &mut dyn Buffers {
         &mut self.buffers
@@ -246,13 +263,15 @@ impl Transport for TlsTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
         self.stream.get_mut().set_timeout(timeout);
-        self.stream.write_all(&self.buffers.output()[..amount])?;
-        Ok(())
+        let sent = self.stream.write_all(&self.buffers.output()[..amount]);
+        Ok(sent.map_err(|error| self.explained(error))?)
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
         self.stream.get_mut().set_timeout(timeout);
-        let amount = self.stream.read(self.buffers.input_append_buf())?;
+        // What could not be sent fails here, too.
+        let amount = self.stream.read(self.buffers.input_append_buf());
+        let amount = amount.map_err(|error| self.explained(error))?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
