@@ -133,8 +133,10 @@ fn a_signal_leaves_nothing_behind() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         // It signs by a command that never ends, with the half-written file beside the old one.
         let script = "echo started; exec sleep 600";
-        let mut run = Command::new(OURS);
-        run.args(["sign", "old.mender", "--sign-command", &format!("exec 1>&2; {script}")]);
+        // What the tests ignore because they run in the background, it would ignore, too.
+        let mut run = Command::new("env");
+        run.args(["--default-signal=INT,TERM", OURS, "sign", "old.mender"]);
+        run.args(["--sign-command", &format!("exec 1>&2; {script}")]);
         let mut child = run.current_dir(folder.path()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = [0; 8];
         child.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
