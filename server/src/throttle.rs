@@ -1,13 +1,15 @@
 //! Slows down guessing: after a few failures a name must wait, each time longer.
 use crate::clock::{self, Millis, MINUTE, SECOND};
+use std::collections::hash_map::RandomState;
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::hash::BuildHasher;
+use std::sync::{Mutex, MutexGuard};
 
 /// Failures that cost nothing.
 const FREE: u32 = 5;
 /// Longest wait.
 const LONGEST: Millis = 15 * MINUTE;
-/// Most names remembered; the oldest are forgotten first.
+/// Most names remembered; at that the older half is forgotten.
 const NAMES: usize = 10_000;
 
 #[derive(Default)]
@@ -26,25 +28,31 @@ impl Failures {
     }
 }
 
-/// Counts failures by name: an account, an address.
+/// Counts failures by name: an account, an address. A name is kept as its hash, so that a long one costs nothing.
 #[derive(Default)]
-pub struct Throttle(Mutex<HashMap<String, Failures>>);
+pub struct Throttle {
+    known: Mutex<HashMap<u64, Failures>>,
+    hasher: RandomState,
+}
 
 impl Throttle {
     /// How long these names must wait from now on, in seconds, if they must. A try is counted as failed until it is told
     /// to have succeeded, so that tries at the same time count too.
     pub fn attempt(&self, names: &[&str]) -> Result<(), u32> {
         let now = clock::now();
-        let mut known = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
-        let until = names.iter().filter_map(|name| known.get(*name)).map(Failures::until).max().unwrap_or(0);
+        let mut known = self.known();
+        let names = names.iter().map(|name| self.hasher.hash_one(name));
+        let until = names.clone().filter_map(|name| known.get(&name)).map(Failures::until).max().unwrap_or(0);
         if until > now {
             return Err(u32::try_from((until - now) / SECOND + 1).unwrap_or(u32::MAX));
         }
         if known.len() >= NAMES {
-            known.retain(|_, failures| now - failures.last < LONGEST);
+            let mut times: Vec<Millis> = known.values().map(|failures| failures.last).collect();
+            let (_, middle, _) = times.select_nth_unstable(NAMES / 2);
+            known.retain(|_, failures| failures.last > *middle);
         }
         for name in names {
-            let failures = known.entry((*name).to_owned()).or_default();
+            let failures = known.entry(name).or_default();
             if now - failures.last > LONGEST {
                 failures.count = 0;
             }
@@ -57,11 +65,15 @@ impl Throttle {
     /// The try succeeded: nothing is held against the account. What failed from the address before still counts, or an
     /// account of one's own would do to guess at others'.
     pub fn succeeded(&self, account: &str, address: &str) {
-        let mut known = self.0.lock().unwrap_or_else(|lock| lock.into_inner());
-        known.remove(account);
-        if let Some(failures) = known.get_mut(address) {
+        let mut known = self.known();
+        known.remove(&self.hasher.hash_one(account));
+        if let Some(failures) = known.get_mut(&self.hasher.hash_one(address)) {
             failures.count = failures.count.saturating_sub(1);
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<u64, Failures>> {
+        self.known.lock().unwrap_or_else(|lock| lock.into_inner())
     }
 }
 
@@ -80,5 +92,14 @@ mod tests {
         assert_eq!(throttle.attempt(&["b"]), Ok(()));
         throttle.succeeded("a", "b");
         assert_eq!(throttle.attempt(&["a"]), Ok(()));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let throttle = Throttle::default();
+        for number in 0..3 * NAMES {
+            assert_eq!(throttle.attempt(&[&number.to_string()]), Ok(()));
+            assert!(throttle.known().len() <= NAMES);
+        }
     }
 }

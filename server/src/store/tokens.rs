@@ -26,6 +26,9 @@ pub struct PersonalToken {
     pub created: Millis,
 }
 
+/// How long a revocation is kept beyond the life of the tokens that it ends: a clock that jumps ahead and back again revives none.
+const KEPT: Millis = 400 * clock::DAY;
+
 /// A revoked auth set: `(tenant, auth set, first generation that is valid, until when the entry matters)`.
 pub type Revocation = (String, String, i64, Millis);
 
@@ -141,10 +144,10 @@ impl Store {
         Ok(revocation)
     }
 
-    /// Every revocation that may still matter; forgets the others.
+    /// Every revocation that may still matter; forgets those that have not for long.
     pub async fn revocations(&self) -> Result<Vec<Revocation>> {
         sqlx::query("DELETE FROM revocations WHERE until < ?")
-            .bind(clock::now())
+            .bind(clock::now() - KEPT)
             .execute(&self.write)
             .await?;
         Ok(sqlx::query_as("SELECT tenant_id, auth_set_id, generation, until FROM revocations")
