@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use nix::fcntl::{posix_fadvise, PosixFadviseAdvice};
+use nix::libc::{off64_t, posix_fadvise64, POSIX_FADV_DONTNEED};
 
 /// Major and minor number of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,7 +58,14 @@ pub fn size(file: &File) -> io::Result<u64> {
 
 /// Asks the kernel to forget what it caches of an open file, so that the next read comes from the device.
 /// Only what is synced is forgotten. `length` 0 means to the end.
+#[allow(unsafe_code)]
 pub fn drop_cache(file: &File, offset: u64, length: u64) -> io::Result<()> {
-    posix_fadvise(file, offset as i64, length as i64, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
-    Ok(())
+    let position = |bytes| off64_t::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput);
+    let (offset, length) = (position(offset)?, position(length)?);
+    // Not nix's: its offsets have 32 bits on a 32-bit machine.
+    // SAFETY: the descriptor is open, and no memory is passed.
+    match unsafe { posix_fadvise64(file.as_raw_fd(), offset, length, POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
 }
