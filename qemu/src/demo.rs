@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::error::{check, Context, Result};
 use crate::house::House;
-use crate::kind::{Slot, X86_64};
+use crate::kind::{self, Kind, Slot};
 use crate::lab::Lab;
 use crate::machine::{Machine, BOOT};
 use crate::release::Release;
@@ -16,12 +16,13 @@ use crate::wait::secs;
 /// Where the machine keeps the client's memory figures, across the reboot.
 const MEMORY: &str = "/data/lab-memory";
 
-/// Runs the demo. Unless `once`, it goes on until Ctrl-C.
-pub fn run(once: bool) -> Result<()> {
+/// Runs the demo on a machine of the kind called `kind`. Unless `once`, it goes on until Ctrl-C.
+pub fn run(kind: &str, once: bool) -> Result<()> {
+    let kind = kind::named(kind)?;
     let mut story = Story { start: Instant::now(), step: Instant::now(), lines: Vec::new(), peak: None };
-    let played = play(&mut story);
+    let played = play(&mut story, kind);
     story.end_step(if played.is_ok() { "ok" } else { "FAILED" });
-    story.summary(&House::find()?)?;
+    story.summary(&House::find()?, kind)?;
     let (lab, machine) = played?;
     if once {
         return Ok(());
@@ -59,13 +60,16 @@ impl Story {
         }
     }
 
-    fn summary(&self, house: &House) -> Result<()> {
+    fn summary(&self, house: &House, kind: &dyn Kind) -> Result<()> {
         println!("\nSummary ({:.0} s)", self.start.elapsed().as_secs_f32());
         for line in &self.lines {
             println!("  {line}");
         }
-        for program in ["rota", "rota-artifact", "rota-server"] {
-            let path = house.program(program)?;
+        for (program, path) in [
+            ("rota", house.client(kind.architecture())?),
+            ("rota-artifact", house.program("rota-artifact")?),
+            ("rota-server", house.program("rota-server")?),
+        ] {
             let size = fs::metadata(&path).context("look at", path.display())?.len();
             println!("  size of {program:<15} {:6.2} MiB stripped", size as f64 / (1024.0 * 1024.0));
         }
@@ -75,9 +79,9 @@ impl Story {
     }
 }
 
-fn play(story: &mut Story) -> Result<(Lab, Machine)> {
+fn play(story: &mut Story, kind: &'static dyn Kind) -> Result<(Lab, Machine)> {
     story.step("1. The server's keys, and a disk image from Debian packages");
-    let mut lab = Lab::new("demo", &X86_64)?;
+    let mut lab = Lab::new("demo", kind)?;
     let mut machine = lab.new_machine()?;
     story.say(format!("disk image {}", machine.disk().display()));
 
@@ -91,7 +95,7 @@ fn play(story: &mut Story) -> Result<(Lab, Machine)> {
     story.step("4. Release 2 is installed, tried and committed");
     good_update(story, &lab, &mut machine, &device)?;
 
-    story.step("5. Release 3 has no init: GRUB falls back");
+    story.step(&format!("5. Release 3 has no init: {} falls back", kind.boot_loader()));
     let broken = lab.release("release-3").without_init();
     failed_update(story, &lab, &mut machine, &device, broken, "fell back")?;
 

@@ -23,13 +23,14 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use crate::error::{check, Result};
 use crate::house::{folder, House, Turn};
-use crate::kind::Kind;
-use crate::machine::Machine;
+use crate::kind::{Kind, Slot};
+use crate::machine::{Machine, BOOT};
 use crate::release::{Built, Client, Release};
-use crate::server::Server;
+use crate::server::{Device, Server, UPDATE};
 use crate::tree::Tree;
+use crate::wait::secs;
 
 /// The release that a new machine runs.
 pub const FIRST_RELEASE: &str = "release-1";
@@ -98,6 +99,20 @@ impl Lab {
         let image = first.build_image(self.kind, &self.base, work.join("slot.ext4"))?;
         self.kind.make_disk(&self.house, &image, &work, &place.join("disk.img"))?;
         Machine::new(self.kind, place)
+    }
+
+    /// A machine with the release `good` in slot B, committed by way of an update.
+    pub fn updated_machine(&mut self) -> Result<(Machine, Device)> {
+        let mut machine = self.machine()?;
+        let device = self.server.accept_next(BOOT)?;
+        machine.expect_committed(Slot::A, FIRST_RELEASE)?;
+        println!("a good release is committed");
+        let good = self.publish(self.release("good"))?;
+        self.server.expect_success(&self.server.deploy("good", &device)?, UPDATE)?;
+        machine.expect_committed(Slot::B, "good")?;
+        check("what slot B holds", machine.slot_digest(Slot::B, good.length)?, good.digest)?;
+        self.server.wait_for_inventory(&device, "artifact_name", "good", secs(60))?;
+        Ok((machine, device))
     }
 
     /// A new machine with the first release in slot A, switched on.

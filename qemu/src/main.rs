@@ -3,17 +3,22 @@
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: rota-qemu demo [--once] | soak KIND COUNT
+const USAGE: &str = "usage: rota-qemu demo [--once] [--machine KIND] | soak KIND COUNT
   demo    shows a good update and three bad ones on a virtual machine, and keeps it running
-          --once   ends after the last step; the exit status says whether all steps went well
+          --once           ends after the last step; the exit status says whether all steps went well
+          --machine KIND   another machine than x86_64
   soak    cuts the power of machines of a kind until it was cut COUNT times, those of earlier runs counted";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
-        ["demo"] => rota_qemu::demo::run(false),
-        ["demo", "--once"] => rota_qemu::demo::run(true),
+        ["demo"] => rota_qemu::demo::run("x86_64", false),
+        ["demo", "--once"] => rota_qemu::demo::run("x86_64", true),
+        ["demo", "--machine", kind] => rota_qemu::demo::run(kind, false),
+        ["demo", "--once", "--machine", kind] | ["demo", "--machine", kind, "--once"] => {
+            rota_qemu::demo::run(kind, true)
+        }
         ["soak", kind, count] if count.parse::<u64>().is_ok() => {
             rota_qemu::soak::run(kind, count.parse().unwrap_or_default())
         }

@@ -18,7 +18,7 @@ use crate::wait::{secs, until, Look};
 pub const EMAIL: &str = "admin@example.com";
 pub const PASSWORD: &str = "rota-demo-1";
 /// How long an update may take with all its reboots, on a busy host.
-pub const UPDATE: Duration = secs(600);
+pub const UPDATE: Duration = secs(1200);
 /// Where a machine finds its host.
 const HOST_FROM_MACHINE: &str = "10.0.2.2";
 

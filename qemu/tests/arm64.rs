@@ -2,18 +2,16 @@
 
 use std::fs;
 
-use rota_qemu::cuts::cuts;
 use rota_qemu::error::{check, Context, Result};
 use rota_qemu::kind::{Arm64, Arm64Fast, Copies, Kind, Slot};
 use rota_qemu::lab::Lab;
-use rota_qemu::machine::{Machine, BOOT};
-use rota_qemu::server::{Device, UPDATE};
-use rota_qemu::wait::secs;
+use rota_qemu::machine::Machine;
+use rota_qemu::server::UPDATE;
 
 #[test]
 fn a_good_release_stays_and_bad_ones_fall_back() -> Result<()> {
     let mut lab = Lab::new("arm64-fast", &Arm64Fast)?;
-    let (mut machine, device) = begin(&mut lab)?;
+    let (mut machine, device) = lab.updated_machine()?;
 
     println!("a release without a kernel: U-Boot falls back in the same start");
     lab.publish(lab.release("no-kernel").without_kernel())?;
@@ -56,7 +54,7 @@ fn a_good_release_stays_and_bad_ones_fall_back() -> Result<()> {
 #[test]
 fn an_environment_may_get_lost() -> Result<()> {
     let mut lab = Lab::new("arm64-fast-env", &Arm64Fast)?;
-    let (mut machine, device) = begin(&mut lab)?;
+    let (mut machine, device) = lab.updated_machine()?;
 
     for lost in 0..2 {
         println!("copy {lost} is destroyed after a commit: the slot stays, the client repairs the copy");
@@ -107,7 +105,7 @@ fn an_environment_may_get_lost() -> Result<()> {
 #[test]
 fn a_board_with_an_sd_card_and_a_watchdog() -> Result<()> {
     let mut lab = Lab::new("arm64", &Arm64)?;
-    let (mut machine, device) = begin(&mut lab)?;
+    let (mut machine, device) = lab.updated_machine()?;
 
     println!("a release whose init hangs is ended by the watchdog");
     lab.publish(lab.release("hangs").with_file("/sbin/init", b"#!/bin/sh\nwhile :; do :; done\n", 0o755))?;
@@ -122,26 +120,6 @@ fn a_board_with_an_sd_card_and_a_watchdog() -> Result<()> {
     machine.power_on()?;
     check("the slot", machine.wait_until_up()?.slot, Slot::B)?;
     machine.expect_committed(Slot::B, "good")
-}
-
-/// Every moment, and as many random ones: this machine starts in a fraction of the time of a PC.
-#[test]
-fn a_power_cut_anywhere_leaves_the_old_or_the_new_and_a_truthful_report() -> Result<()> {
-    cuts("arm64-fast-power", &Arm64Fast, 24)
-}
-
-/// A machine with a good release in slot B, committed by way of an update.
-fn begin(lab: &mut Lab) -> Result<(Machine, Device)> {
-    let mut machine = lab.machine()?;
-    let device = lab.server.accept_next(BOOT)?;
-    machine.expect_committed(Slot::A, "release-1")?;
-    println!("a good release is committed");
-    let good = lab.publish(lab.release("good"))?;
-    lab.server.expect_success(&lab.server.deploy("good", &device)?, UPDATE)?;
-    machine.expect_committed(Slot::B, "good")?;
-    check("what slot B holds", machine.slot_digest(Slot::B, good.length)?, good.digest)?;
-    lab.server.wait_for_inventory(&device, "artifact_name", "good", secs(60))?;
-    Ok((machine, device))
 }
 
 /// Cuts the power and overwrites copies of the environment.

@@ -1,46 +1,35 @@
 //! `arm64`: QEMU's `virt` machine as a board would be: U-Boot with its environment raw on an SD card, Debian's generic
 //! kernel with an initramfs, and a hardware watchdog.
 
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::uboot::{Copies, UBoot, BINARY};
-use super::{Kind, Loader, Slot};
-use crate::disk::{self, Layout, Partition, MIB};
-use crate::error::{Context, Result};
+use super::uboot::{UBoot, BINARY};
+use super::{card, Copies, Kind, Loader, Slot};
+use crate::disk::{Layout, Partition};
+use crate::error::Result;
 use crate::house::House;
 use crate::run;
 
 pub struct Arm64;
 
-const DATA: usize = 4;
 /// The size of an SD card must be a power of two for QEMU: 256 MiB, with 1 MiB at either end.
 const PARTITIONS: &[Partition] = &[
     Partition { name: "uboot-env", kind: "8300", mib: 1 },
-    Partition { name: "rootfs_A", kind: "8300", mib: 96 },
-    Partition { name: "rootfs_B", kind: "8300", mib: 96 },
-    Partition { name: "data", kind: "8300", mib: 61 },
+    Partition { name: "rootfs_A", kind: "8300", mib: 64 },
+    Partition { name: "rootfs_B", kind: "8300", mib: 64 },
+    Partition { name: "data", kind: "8300", mib: 125 },
 ];
-/// Bytes of a copy of the environment and where the copies are, as in `qemu/u-boot/arm64.cfg`.
-const ENV_SIZE: usize = 0x10000;
-const COPIES: [u64; 2] = [MIB, MIB + ENV_SIZE as u64];
 
 impl Arm64 {
     /// The environment on the disk of a machine.
     pub fn copies(&self, disk: &Path) -> Result<Copies> {
-        let partition = self.layout().take(disk, 1)?;
-        let copy = |at: u64| partition[(at - MIB) as usize..][..ENV_SIZE].to_vec();
-        Ok(Copies(COPIES.map(copy)))
+        card::copies(disk)
     }
 
     /// Changes the environment on the disk of a machine that is off.
     pub fn set_copies(&self, disk: &Path, copies: &Copies) -> Result<()> {
-        let file = OpenOptions::new().write(true).open(disk).context("open", disk.display())?;
-        let put =
-            |(bytes, at): (&Vec<u8>, &u64)| file.write_all_at(bytes, *at).context("write", disk.display());
-        copies.0.iter().zip(&COPIES).try_for_each(put)
+        card::set_copies(disk, copies)
     }
 }
 
@@ -70,10 +59,7 @@ impl Kind for Arm64 {
     }
 
     fn files(&self, house: &House) -> Result<Vec<(&'static str, Vec<u8>)>> {
-        let line = |at: u64| format!("/dev/mmcblk0 {at:#x} {ENV_SIZE:#x}\n");
-        let built_in = UBoot::build(house, self.name())?.environment()?;
-        let config = COPIES.map(line).concat();
-        Ok(vec![("/etc/fw_env.config", config.into_bytes()), ("/etc/u-boot-initial-env", built_in)])
+        card::files(&UBoot::build(house, self.name(), self.architecture())?)
     }
 
     fn services(&self) -> &'static str {
@@ -85,7 +71,11 @@ impl Kind for Arm64 {
     }
 
     fn mounts(&self) -> &'static [(&'static str, &'static str, &'static str)] {
-        &[("/dev/mmcblk0p4", "/data", "ext4")]
+        card::MOUNTS
+    }
+
+    fn boot_loader(&self) -> &'static str {
+        "U-Boot"
     }
 
     fn trial_line(&self) -> &'static str {
@@ -97,13 +87,7 @@ impl Kind for Arm64 {
     }
 
     fn client(&self) -> &'static str {
-        "[slots]
-a = \"/dev/mmcblk0p2\"
-b = \"/dev/mmcblk0p3\"
-
-[boot]
-backend = \"uboot\"
-"
+        card::CLIENT
     }
 
     fn layout(&self) -> Layout {
@@ -118,21 +102,12 @@ backend = \"uboot\"
     }
 
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()> {
-        let uboot = UBoot::build(house, self.name())?;
-        uboot.install(disk)?;
-        let env = std::fs::read(uboot.image(ENV_SIZE, work)?).context("read", work.display())?;
-        let (layout, data) = (self.layout(), work.join("data.ext4"));
-        disk::data_file_system(&data, PARTITIONS[DATA - 1].mib)?;
-        layout.create(disk)?;
-        layout.fill(disk, self.partition(Slot::A), image)?;
-        layout.fill(disk, DATA, &data)?;
-        self.set_copies(disk, &Copies([env.clone(), env]))
+        card::make(self, house, image, work, disk)
     }
 
     fn qemu(&self, _folder: &Path, disk: &str) -> Result<Command> {
-        let mut qemu = virt();
-        qemu.args(["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
-        qemu.args(["-device", "sdhci-pci", "-device", "sd-card,drive=disk"]);
+        let mut qemu = virt("aarch64", "virt", "cortex-a53");
+        card::insert(&mut qemu, disk);
         qemu.args(["-device", "i6300esb", "-watchdog-action", "reset"]);
         Ok(qemu)
     }
@@ -142,14 +117,15 @@ backend = \"uboot\"
     }
 
     fn loader(&self, disk: &Path) -> Result<Loader> {
-        self.copies(disk)?.loader(disk)
+        card::copies(disk)?.loader(disk)
     }
 }
 
 /// QEMU's `virt` machine with U-Boot, the console on its own serial port, the lab's shell on one behind PCI.
-pub fn virt() -> Command {
-    let mut qemu = run::dependent("qemu-system-aarch64");
-    qemu.args("-accel tcg -M virt -cpu cortex-a53 -m 256 -smp 2 -nodefaults -display none".split(' '));
+pub fn virt(emulator: &str, machine: &str, processor: &str) -> Command {
+    let mut qemu = run::dependent(&format!("qemu-system-{emulator}"));
+    qemu.args(["-accel", "tcg", "-M", machine, "-cpu", processor]);
+    qemu.args("-m 256 -smp 2 -nodefaults -display none".split(' '));
     qemu.args(["-bios", BINARY, "-serial", "stdio", "-device", "pci-serial,chardev=shell"]);
     qemu.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
     qemu

@@ -78,7 +78,7 @@ impl Kind for Arm64Fast {
 
     fn files(&self, house: &House) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let config = COPIES.map(|name| format!("/boot/uboot/{name} 0x0 {ENV_SIZE:#x}\n")).concat();
-        let built_in = UBoot::build(house, self.name())?.environment()?;
+        let built_in = UBoot::build(house, self.name(), self.architecture())?.environment()?;
         Ok(vec![("/etc/fw_env.config", config.into_bytes()), ("/etc/u-boot-initial-env", built_in)])
     }
 
@@ -88,6 +88,10 @@ impl Kind for Arm64Fast {
 
     fn mounts(&self) -> &'static [(&'static str, &'static str, &'static str)] {
         &[("/dev/nvme0n1p4", "/data", "ext4"), ("/dev/nvme0n1p1", "/boot/uboot", "vfat")]
+    }
+
+    fn boot_loader(&self) -> &'static str {
+        "U-Boot"
     }
 
     fn trial_line(&self) -> &'static str {
@@ -120,9 +124,9 @@ backend = \"uboot\"
     }
 
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()> {
-        let uboot = UBoot::build(house, self.name())?;
+        let uboot = UBoot::build(house, self.name(), self.architecture())?;
         uboot.install(disk)?;
-        let env = uboot.image(ENV_SIZE, work)?;
+        let env = uboot.image(ENV_SIZE, COPIES.len(), work)?;
         let layout = self.layout();
         let (boot, data) = (work.join("boot.fat"), work.join("data.ext4"));
         let files: Vec<(PathBuf, String)> = COPIES.map(|name| (env.clone(), name.to_string())).into();
@@ -135,7 +139,7 @@ backend = \"uboot\"
     }
 
     fn qemu(&self, _folder: &Path, disk: &str) -> Result<Command> {
-        let mut qemu = arm64::virt();
+        let mut qemu = arm64::virt("aarch64", "virt", "cortex-a53");
         qemu.args(["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
         qemu.args(["-device", "nvme,drive=disk,serial=lab"]);
         Ok(qemu)

@@ -2,6 +2,9 @@
 
 mod arm64;
 mod arm64_fast;
+mod armhf;
+pub mod card;
+mod raspi3b;
 mod uboot;
 mod x86_64;
 
@@ -15,11 +18,13 @@ use crate::house::House;
 
 pub use arm64::Arm64;
 pub use arm64_fast::Arm64Fast;
+pub use armhf::Armhf;
+pub use raspi3b::Raspi3b;
 pub use uboot::Copies;
 pub use x86_64::{grub_block, X86_64};
 
 /// Every kind there is.
-pub const ALL: [&dyn Kind; 3] = [&X86_64, &Arm64Fast, &Arm64];
+pub const ALL: [&dyn Kind; 5] = [&X86_64, &Arm64Fast, &Arm64, &Armhf, &Raspi3b];
 
 /// The kind called `name`.
 pub fn named(name: &str) -> Result<&'static dyn Kind> {
@@ -112,6 +117,8 @@ pub trait Kind: Sync {
     fn shell(&self) -> &'static str;
     /// What is mounted at start: device, folder, file system.
     fn mounts(&self) -> &'static [(&'static str, &'static str, &'static str)];
+    /// What the client calls the boot loader.
+    fn boot_loader(&self) -> &'static str;
     /// What is in the line with which the boot loader starts a trial, and in no other.
     fn trial_line(&self) -> &'static str;
     /// What is in the line with which it ends one that was not committed.

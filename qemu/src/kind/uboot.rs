@@ -17,12 +17,13 @@ const FILES: &str = "meta-rota/recipes-bsp/u-boot/files";
 const MACHINES: &str = "qemu/u-boot";
 const PATCH: &str = "env-fat-nvme.patch";
 
-/// Builds U-Boot: $1 source (new), $2 output (new), $3 what every board uses, $4 the machines' files, $5 the machine.
+/// Builds U-Boot: $1 source (new), $2 output (new), $3 what every board uses, $4 the machines' files, $5 the machine,
+/// $6 the prefix of its compiler, $7 U-Boot's configuration to begin with.
 const BUILD: &str = r#"set -e
     patch -s -d "$1" -p1 <"$4/env-fat-nvme.patch"
     "$3/rota-uboot" "$4/$5.conf" "$2/rota"
-    export CROSS_COMPILE=aarch64-linux-gnu- ARCH=arm KBUILD_BUILD_USER=rota KBUILD_BUILD_HOST=rota
-    make -s -C "$1" O="$2/build" qemu_arm64_defconfig
+    export CROSS_COMPILE="$6" ARCH=arm KBUILD_BUILD_USER=rota KBUILD_BUILD_HOST=rota
+    make -s -C "$1" O="$2/build" "$7"
     cd "$2/build"
     "$1/scripts/kconfig/merge_config.sh" -m .config "$3/rota.cfg" "$2/rota/rota-bootcmd.cfg" "$4/$5.cfg"
     make -s -C "$1" O="$2/build" olddefconfig
@@ -37,9 +38,13 @@ pub struct UBoot {
 }
 
 impl UBoot {
-    /// Builds it, unless that was done from the same inputs before.
-    pub fn build(house: &House, machine: &str) -> Result<UBoot> {
-        let debian = Debian::new(house, "arm64")?;
+    /// Builds it for a machine of an architecture, Debian's name of it, unless that was done from the same inputs before.
+    pub fn build(house: &House, machine: &str, architecture: &str) -> Result<UBoot> {
+        let debian = Debian::new(house, architecture)?;
+        let (compiler, defaults) = match architecture {
+            "armhf" => ("arm-linux-gnueabihf-", "qemu_arm_defconfig"),
+            _ => ("aarch64-linux-gnu-", "qemu_arm64_defconfig"),
+        };
         let (files, machines) = (house.source(FILES)?, house.source(MACHINES)?);
         let script = folder(house.cache()?.join("u-boot").join(format!("{machine}.script")))?;
         let mut make = Command::new(files.join("rota-uboot"));
@@ -64,12 +69,26 @@ impl UBoot {
             let (source, out) = (work.join("source"), folder(work.join("out"))?);
             debian.unpack_source("u-boot", &source)?;
             let mut build = Command::new("sh");
-            build.args(["-c", BUILD, "sh"]).args([&source, &out, &files, &machines]).arg(machine);
+            build.args(["-c", BUILD, "sh"]).args([&source, &out, &files, &machines]);
+            build.args([machine, compiler, defaults]);
             run::output(&mut build)?;
             fs::rename(&out, &done).context("move", out.display())?;
             fs::remove_dir_all(&work).context("remove", work.display())?;
         }
         Ok(UBoot { folder: done })
+    }
+
+    /// A loader that is built already, with the boot script for a machine. Its built-in environment is the one to begin with, but for
+    /// the variable `without`.
+    pub fn adopt(house: &House, machine: &str, program: &Path, without: &str) -> Result<UBoot> {
+        let folder = folder(house.cache()?.join("u-boot").join(machine))?;
+        let (loader, built_in) = (folder.join(BINARY), folder.join("u-boot-initial-env"));
+        fs::copy(program, &loader).context("write", loader.display())?;
+        fs::write(&built_in, built_in_environment(&read(program)?, without))
+            .context("write", built_in.display())?;
+        let mut make = Command::new(house.source(FILES)?.join("rota-uboot"));
+        make.arg(house.source(MACHINES)?.join(format!("{machine}.conf"))).args([&folder, &built_in]);
+        run::output(&mut make).map(|_| UBoot { folder })
     }
 
     /// Puts the loader beside the disk, where the machine's emulator looks for it.
@@ -83,11 +102,19 @@ impl UBoot {
         read(&self.folder.join("rota-env.txt"))
     }
 
-    /// The same as an image of `size` bytes for one of two copies, in a file of the folder `work`.
-    pub fn image(&self, size: usize, work: &Path) -> Result<PathBuf> {
+    /// The boot script of a loader that was adopted, as a file for `mkimage`.
+    pub fn script(&self) -> PathBuf {
+        self.folder.join("boot.cmd")
+    }
+
+    /// The environment as an image of `size` bytes, for one of two copies or for the only one, in a file of the folder `work`.
+    pub fn image(&self, size: usize, copies: usize, work: &Path) -> Result<PathBuf> {
         let image = work.join("uboot.env");
         let mut make = Command::new("mkenvimage");
-        make.args(["-r", "-s", &size.to_string(), "-o"]).arg(&image).arg(self.folder.join("rota-env.txt"));
+        make.args((copies > 1).then_some("-r"))
+            .args(["-s", &size.to_string(), "-o"])
+            .arg(&image)
+            .arg(self.folder.join("rota-env.txt"));
         run::output(&mut make).map(|_| image)
     }
 }
@@ -101,45 +128,65 @@ pub struct Copies(pub [Vec<u8>; 2]);
 impl Copies {
     /// The variables in force, as Debian's `fw_printenv` reads them.
     pub fn variables(&self, disk: &Path) -> Result<BTreeMap<String, String>> {
-        let mut config = String::new();
-        for (number, bytes) in self.0.iter().enumerate() {
-            let file = disk.with_extension(format!("env{number}"));
-            fs::write(&file, bytes).context("write", file.display())?;
-            config += &format!("{} 0 {:#x}\n", file.display(), bytes.len());
-        }
-        let file = disk.with_extension("fw_env.config");
-        fs::write(&file, config).context("write", file.display())?;
-        let printed = run::output(Command::new("fw_printenv").arg("-c").arg(&file))?;
-        let pairs = printed.lines().filter_map(|line| line.split_once('='));
-        Ok(pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect())
+        variables(&self.0, disk)
     }
 
     /// What they say. Without a trial both must say the same: what holds is in both copies.
     pub fn loader(&self, disk: &Path) -> Result<Loader> {
-        let variables = self.variables(disk)?;
-        let value = |key: &str| variables.get(key).map_or("", String::as_str);
-        let trial = value("upgrade_available") == "1";
-        let named = match value("mender_boot_part") {
-            "2" => Slot::A,
-            "3" => Slot::B,
-            other => {
-                return Err(Error::Unexpected {
-                    what: "mender_boot_part in U-Boot's environment".into(),
-                    expected: "2 or 3".into(),
-                    found: other.into(),
-                })
-            }
-        };
+        let loader = loader(&self.0, disk)?;
         let same = text(&self.0[0]) == text(&self.0[1]);
-        if !trial && !same {
+        if !loader.trial && !same {
             return Err(Error::Unexpected {
                 what: "the two copies of U-Boot's environment".into(),
                 expected: "the same in both".into(),
                 found: "a difference".into(),
             });
         }
-        Ok(Loader { committed: if trial { named.other() } else { named }, trial })
+        Ok(loader)
     }
+}
+
+/// What an environment of one copy or two says.
+pub fn loader(copies: &[Vec<u8>], disk: &Path) -> Result<Loader> {
+    let variables = variables(copies, disk)?;
+    let value = |key: &str| variables.get(key).map_or("", String::as_str);
+    let trial = value("upgrade_available") == "1";
+    let named = match value("mender_boot_part") {
+        "2" => Slot::A,
+        "3" => Slot::B,
+        other => {
+            return Err(Error::Unexpected {
+                what: "mender_boot_part in U-Boot's environment".into(),
+                expected: "2 or 3".into(),
+                found: other.into(),
+            })
+        }
+    };
+    Ok(Loader { committed: if trial { named.other() } else { named }, trial })
+}
+
+fn variables(copies: &[Vec<u8>], disk: &Path) -> Result<BTreeMap<String, String>> {
+    let mut config = String::new();
+    for (number, bytes) in copies.iter().enumerate() {
+        let file = disk.with_extension(format!("env{number}"));
+        fs::write(&file, bytes).context("write", file.display())?;
+        config += &format!("{} 0 {:#x}\n", file.display(), bytes.len());
+    }
+    let file = disk.with_extension("fw_env.config");
+    fs::write(&file, config).context("write", file.display())?;
+    let printed = run::output(Command::new("fw_printenv").arg("-c").arg(&file))?;
+    let pairs = printed.lines().filter_map(|line| line.split_once('='));
+    Ok(pairs.map(|(key, value)| (key.to_string(), value.to_string())).collect())
+}
+
+/// The environment that is built into a loader, as text: strings that end with a zero each, up to an empty one.
+fn built_in_environment(program: &[u8], without: &str) -> Vec<u8> {
+    let first = b"\0bootcmd=";
+    let start =
+        program.windows(first.len()).position(|bytes| bytes == first).map_or(program.len(), |at| at + 1);
+    let strings = program[start..].split(|byte| *byte == 0).take_while(|string| !string.is_empty());
+    let kept = strings.filter(|string| string.split(|byte| *byte == b'=').next() != Some(without.as_bytes()));
+    kept.flat_map(|string| [string, b"\n"].concat()).collect()
 }
 
 /// The variables of a copy, without its header and what is behind them.

@@ -83,6 +83,10 @@ impl Kind for X86_64 {
         &[("/dev/nvme0n1p4", "/data", "ext4"), ("/dev/nvme0n1p1", "/boot/efi", "vfat")]
     }
 
+    fn boot_loader(&self) -> &'static str {
+        "GRUB"
+    }
+
     fn trial_line(&self) -> &'static str {
         ") rota.trial=1"
     }
