@@ -1,18 +1,28 @@
 //! The time, in seconds since 1970 (UTC), and dates as logs and HTTP write them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::clock;
+use crate::sys::host;
 
 /// The latest time that an authenticated server told.
 static TOLD: AtomicU64 = AtomicU64::new(0);
+
+/// By how much the server's clock, as it told last, is ahead of the time since this machine started; 0: it told nothing yet.
+static AHEAD: AtomicI64 = AtomicI64::new(0);
 
 /// An authenticated server (now, or before the last restart) said that it is `unix`.
 pub fn told(unix: u64) {
     // What lies beyond the year 9999 is no time.
     let unix = unix.min(253_402_300_799);
     TOLD.fetch_max(unix, Ordering::Relaxed);
+}
+
+/// An authenticated server says that it is `unix` now.
+pub fn is_now(unix: u64) {
+    told(unix);
+    AHEAD.store(unix as i64 - uptime(), Ordering::Relaxed);
 }
 
 /// The latest time that a server told.
@@ -28,6 +38,39 @@ pub fn reading() -> clock::Reading {
 /// Seconds since 1970 by [`reading`].
 pub fn now() -> u64 {
     reading().time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Whether a server has told the time since this client started.
+pub fn is_told() -> bool {
+    AHEAD.load(Ordering::Relaxed) != 0
+}
+
+/// The time that windows and budgets go by, in seconds since 1970: the server's, once it has told it, counted on without the
+/// system clock, which may leap; [`now`] before that.
+pub fn by_server() -> u64 {
+    #[cfg(any(test, feature = "faults"))]
+    if let Some(unix) = PRETENDED.get() {
+        return unix;
+    }
+    match AHEAD.load(Ordering::Relaxed) {
+        0 => now(),
+        ahead => u64::try_from(ahead + uptime()).unwrap_or(0),
+    }
+}
+
+fn uptime() -> i64 {
+    host::uptime().and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(0)
+}
+
+#[cfg(any(test, feature = "faults"))]
+thread_local! {
+    static PRETENDED: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
+/// For tests: from now on, this is the time in this thread that windows and budgets go by.
+#[cfg(any(test, feature = "faults"))]
+pub fn pretend(unix: Option<u64>) {
+    PRETENDED.set(unix);
 }
 
 /// `2026-11-23T03:00:00Z`.

@@ -71,6 +71,8 @@ impl View {
 const TRIAL: &str = "trial";
 /// The note that the booted slot is committed, which the guard looks for.
 const COMMITTED: &str = "committed";
+/// Why a deployment waits.
+const HELD: &str = "held";
 
 impl Device {
     /// Reads the configuration and opens the boot loader's records. What cannot be had is said when it is asked for.
@@ -211,6 +213,16 @@ impl Device {
         Some([poll.parse::<u64>().ok()?, inventory.parse().ok()?].map(|at| at.saturating_sub(now)))
     }
 
+    /// Tells `status` why a deployment has to wait; `None`: none has to.
+    pub fn tell_held(&self, why: Option<&str>) {
+        tell_held(&self.paths, why);
+    }
+
+    /// Why a deployment waits, as the daemon said.
+    pub fn held(&self) -> Option<String> {
+        fs::read_to_string(self.paths.run.join(HELD)).ok().map(|why| why.trim_end().to_owned())
+    }
+
     fn tell_guard(&self, name: &str, text: &str) {
         self.tell(name, text, "the guard may restart the machine although all is well");
     }
@@ -223,6 +235,15 @@ impl Device {
             log::warn!("{}: {error}; {otherwise}", file.display());
         }
     }
+}
+
+/// Tells `status` why a deployment has to wait. It is a convenience, as `waits` is.
+pub fn tell_held(paths: &Paths, why: Option<&str>) {
+    let file = paths.run.join(HELD);
+    let _ = match why {
+        Some(why) => fs::write(file, format!("{why}\n")),
+        None => fs::remove_file(file),
+    };
 }
 
 /// The partition's number: the digits at the end of the name that the link leads to.

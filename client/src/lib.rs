@@ -27,6 +27,7 @@ pub mod status;
 pub mod sys;
 pub mod update;
 pub mod watchdog;
+pub mod window;
 
 #[cfg(test)]
 mod testing;

@@ -107,6 +107,13 @@ impl Signals {
         }
     }
 
+    /// Waits until `until`, or until a poll is asked for; true when the client is to end instead.
+    pub fn wait_for_update(&self, until: Instant) -> bool {
+        let mut pending = self.pause(Some(until), |pending| !(pending.stop || pending.check_update));
+        pending.check_update = false;
+        pending.stop
+    }
+
     /// Waits until `until` or a signal, whichever is first; the signal is then done with.
     pub fn wait(&self, until: Instant) -> Wake {
         let quiet = |pending: &mut Pending| !(pending.stop || pending.check_update || pending.send_inventory);

@@ -28,6 +28,8 @@ pub struct Status {
     epoch: u64,
     daemon_runs: bool,
     waits: Option<[u64; 2]>,
+    /// Why a deployment waits.
+    held: Option<String>,
     record: Record,
     faults: Vec<String>,
 }
@@ -46,6 +48,7 @@ impl Status {
         faults.extend(view.as_ref().err().cloned());
         faults.extend(epoch::of_image(&device.paths).err());
         let trial = view.as_ref().ok().and_then(|view| Some((view.boot.trial?, view.boot.attempts_left)));
+        let daemon_runs = daemon::running(&device.paths).is_ok();
         Status {
             artifact: Provides::peek(&device.paths).remove("artifact_name").unwrap_or_default(),
             device_type: device.config.device_type.clone(),
@@ -56,8 +59,9 @@ impl Status {
             boot: device.boot().ok().map(|boot| (boot.capabilities().words(), boot.capabilities())),
             trial,
             epoch: epoch::peek(&device.paths),
-            daemon_runs: daemon::running(&device.paths).is_ok(),
+            daemon_runs,
             waits: device.waits(),
+            held: device.held().filter(|_| daemon_runs),
             record,
             faults,
         }
@@ -122,6 +126,9 @@ impl Status {
             line("epoch", &format!("{}; releases of earlier ones are refused", self.epoch));
         }
         line("daemon", &self.next());
+        if let Some(why) = &self.held {
+            line("deployment", why);
+        }
         match self.record.update.as_ref().map(|update| (update, update.state)) {
             Some((update, state)) => {
                 let words = state.map(|state| state.words()).unwrap_or_default();
@@ -179,6 +186,7 @@ impl Status {
                 "inventory_in": self.waits.filter(|_| self.daemon_runs).map(|waits| waits[1]),
             },
             "waits_for": self.waits_for(),
+            "held": self.held,
             "update": self.record.update.as_ref().and_then(|update| update.state),
             "attempts": self.attempts().map(attempt).collect::<Vec<_>>(), "faults": self.faults,
         })

@@ -2,12 +2,15 @@
 
 use toml::{Table, Value};
 
-use super::values::{count, duration, flag, level, list, path, some_path, some_text, target, text, url};
+use super::values::{
+    count, duration, flag, level, list, path, size, some_path, some_text, target, text, url, window,
+};
 use super::Config;
 
 type Set = fn(&mut Config, &Value) -> Result<(), String>;
 
-/// Every key: `table.key`, and what it sets. To add one, add a line here, a field to [`Config`], and a word to `dist/rota.toml`.
+/// Every key: `table.key`, and what it sets. To add one, add a line here, a field to [`Config`], and a word to `dist/rota.toml` and
+/// `dist/rota.schema.json`.
 pub(super) const KEYS: &[(&str, Set)] = &[
     ("device_type", |c, v| set(&mut c.device_type, text(v).map(Some))),
     ("device_key", |c, v| set(&mut c.device_key, some_path(v))),
@@ -33,6 +36,12 @@ pub(super) const KEYS: &[(&str, Set)] = &[
     ("health.timeout", |c, v| set(&mut c.health_timeout, duration(v))),
     ("download.retries", |c, v| set(&mut c.download_retries, count(v))),
     ("download.retry_interval", |c, v| set(&mut c.download_retry_interval, duration(v))),
+    ("download.max_rate", |c, v| set(&mut c.max_rate, size(v))),
+    ("download.daily_budget", |c, v| set(&mut c.daily_budget, size(v))),
+    ("update.windows", |c, v| set(&mut c.windows, list(v, window))),
+    ("update.download_windows", |c, v| set(&mut c.download_windows, list(v, window).map(Some))),
+    ("update.install_windows", |c, v| set(&mut c.install_windows, list(v, window).map(Some))),
+    ("update.reboot_windows", |c, v| set(&mut c.reboot_windows, list(v, window).map(Some))),
     ("artifact.verify_keys", |c, v| {
         // Whatever is wrong with this value, it asks for signatures: without a usable key nothing is installed.
         c.verify_keys = Some(Vec::new());

@@ -16,6 +16,7 @@ use std::time::Duration;
 use toml::Table;
 
 use crate::sys::disk;
+use crate::window::Window;
 pub use paths::Paths;
 
 /// Most bytes of a configuration file that are read.
@@ -66,6 +67,18 @@ pub struct Config {
     pub download_retries: u32,
     /// Wait before a cut download is taken up again.
     pub download_retry_interval: Duration,
+    /// Most bytes of artifacts that are fetched in a second; 0 sets no limit.
+    pub max_rate: u64,
+    /// Most bytes of artifacts that the daemon fetches in a day; 0 sets no limit.
+    pub daily_budget: u64,
+    /// When deployments may be downloaded, installed, and restarted into; without any, always.
+    pub windows: Vec<Window>,
+    /// The same for downloading alone, in the place of `windows`.
+    pub download_windows: Option<Vec<Window>>,
+    /// The same for installing.
+    pub install_windows: Option<Vec<Window>>,
+    /// The same for the restart into what was installed.
+    pub reboot_windows: Option<Vec<Window>>,
     /// Files of the keys of which one must have signed an artifact; `None`: artifacts need no signature.
     pub verify_keys: Option<Vec<PathBuf>>,
     /// How long one call of an update module may take.
@@ -117,6 +130,12 @@ impl Default for Config {
             health_timeout: minutes(30),
             download_retries: 10,
             download_retry_interval: minutes(1),
+            max_rate: 0,
+            daily_budget: 0,
+            windows: Vec::new(),
+            download_windows: None,
+            install_windows: None,
+            reboot_windows: None,
             verify_keys: None,
             module_timeout: minutes(4 * 60),
             script_timeout: minutes(60),
@@ -211,5 +230,7 @@ impl Config {
     }
 }
 
+#[cfg(test)]
+mod schema;
 #[cfg(test)]
 mod tests;

@@ -148,6 +148,27 @@ fn times_have_units_and_bounds() {
 }
 
 #[test]
+fn sizes_have_units_and_windows_a_form() {
+    for (text, bytes) in
+        [("0", 0), ("65537", 65_537), ("\"64KiB\"", 65_536), ("\"3MiB\"", 3 << 20), ("\"2GiB\"", 2 << 30)]
+    {
+        let config = load(&format!("[download]\nmax_rate = {text}\ndaily_budget = {text}"), None);
+        assert_eq!((config.max_rate, config.daily_budget), (bytes, bytes));
+    }
+    for wrong in ["-1", "\"64\"", "\"64kb\"", "\"KiB\"", "\"99999999999GiB\"", "1.5"] {
+        let config = load(&format!("[download]\nmax_rate = {wrong}"), None);
+        assert!(config.faults[0].contains("download.max_rate: expected a size"), "{wrong}");
+    }
+    let slot = "[update]\nwindows = [\"Sat 02:00-05:00\", \"Mon-Fri 22:00-04:00\"]\ninstall_windows = []";
+    let config = load(slot, Some("[update]\nwindows = [\"02:00-03:00\", \"at night\"]"));
+    assert_eq!(
+        (config.windows.len(), config.install_windows, config.reboot_windows),
+        (2, Some(Vec::new()), None)
+    );
+    assert!(config.faults[0].contains("update.windows: expected a window such as"), "{}", config.faults[0]);
+}
+
+#[test]
 fn drop_ins_come_after_their_file_in_the_order_of_their_names() {
     let folder = crate::testing::folder();
     let paths = paths(&folder);

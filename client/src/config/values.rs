@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::Value;
 
 use crate::log::Target;
+use crate::window::Window;
 
 pub(super) fn expected<T>(what: &str, found: &Value) -> Result<T, String> {
     let found = match found {
@@ -76,26 +77,42 @@ pub(super) fn target(value: &Value) -> Result<Target, String> {
     }
 }
 
+/// A number from 0, or a text of a number and one of these units.
+fn united(value: &Value, units: &[(&str, u64)]) -> Option<u64> {
+    let Value::String(text) = value else {
+        return value.as_integer().and_then(|number| number.try_into().ok());
+    };
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let (_, unit) = units.iter().find(|(unit, _)| *unit == &text[number.len()..])?;
+    number.parse::<u64>().ok()?.checked_mul(*unit)
+}
+
 /// Seconds as a number, or a text with a unit: `30s`, `15m`, `2h`, `7d`.
 pub(super) fn duration(value: &Value) -> Result<Duration, String> {
-    let seconds = match value {
-        Value::Integer(seconds) => u64::try_from(*seconds).ok(),
-        Value::String(text) => {
-            let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-            let unit = match &text[number.len()..] {
-                "s" => Some(1),
-                "m" => Some(60),
-                "h" => Some(3600),
-                "d" => Some(86_400),
-                _ => None,
-            };
-            number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit))
-        }
-        _ => None,
-    };
+    let seconds = united(value, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)]);
     // A year is more than any wait; what is longer is a slip, and would overflow clocks.
     match seconds.filter(|seconds| (1..=366 * 86_400).contains(seconds)) {
         Some(seconds) => Ok(Duration::from_secs(seconds)),
         None => expected("a time such as 90, \"30s\", \"15m\", \"2h\" or \"7d\"", value),
     }
+}
+
+/// Bytes as a number, or a text with a unit: `64KiB`, `1MiB`, `2GiB`.
+pub(super) fn size(value: &Value) -> Result<u64, String> {
+    let bytes = united(value, &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]);
+    bytes.map_or_else(|| expected("a size such as 65536, \"64KiB\", \"1MiB\" or \"2GiB\"", value), Ok)
+}
+
+/// A maintenance window.
+pub(super) fn window(value: &Value) -> Result<Window, String> {
+    let window = value.as_str().and_then(Window::parse);
+    window.map_or_else(
+        || {
+            expected(
+                "a window such as \"02:00-04:00\", \"Sat 02:00-05:00\" or \"Mon-Fri 22:00-04:00\"",
+                value,
+            )
+        },
+        Ok,
+    )
 }

@@ -19,6 +19,7 @@ use crate::net::verify::Clock;
 use crate::net::{tls, Server};
 use crate::update::clock_fault;
 use crate::update::journal::Journal;
+use crate::window::Local;
 
 /// The CA of the server, and the keys of artifacts.
 pub fn certificates(doctor: &mut Doctor) -> Vec<Finding> {
@@ -169,6 +170,8 @@ pub fn clock(doctor: &mut Doctor) -> Vec<Finding> {
     }
     let reading = date::reading();
     let time = reading.time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    // What windows and budgets go by.
+    let shown = format!("{} ({} in the device's zone)", date::rfc3339(time), Local::at(time));
     vec![match clock_fault() {
         Some(found) => Finding::wrong(
             CLOCK,
@@ -176,11 +179,10 @@ pub fn clock(doctor: &mut Doctor) -> Vec<Finding> {
             found,
             "start an NTP client, or fit the clock's battery; rota goes by the later time meanwhile",
         ),
-        None if reading.source == Source::System => Finding::ok(
-            CLOCK,
-            format!("{}, later than build, image and the server's last word", date::rfc3339(time)),
-        ),
-        None => Finding::ok(CLOCK, format!("{}, by {}", date::rfc3339(time), reading.source)),
+        None if reading.source == Source::System => {
+            Finding::ok(CLOCK, format!("{shown}, later than build, image and the server's last word"))
+        }
+        None => Finding::ok(CLOCK, format!("{shown}, by {}", reading.source)),
     }]
 }
 

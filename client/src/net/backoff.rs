@@ -47,9 +47,14 @@ impl Backoff {
 
 /// Up to a tenth more or less, so that a fleet that lost its server does not come back in one moment.
 pub fn jitter(wait: Duration) -> Duration {
+    wait * 9 / 10 + up_to(wait / 5)
+}
+
+/// Some time up to `limit`.
+pub fn up_to(limit: Duration) -> Duration {
     let mut random = [0; 2];
     let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut random);
-    wait * 9 / 10 + wait / 5 * u32::from(u16::from_le_bytes(random)) / u32::from(u16::MAX)
+    limit * u32::from(u16::from_le_bytes(random)) / u32::from(u16::MAX)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{header, Request, Response};
 use ureq::{Body, BodyReader};
 
+use super::pace::{Pace, Rate, CREEP};
 use super::{explain, header_text, refuses_certificate, retry_after, Server};
 use crate::config::Config;
 use crate::signals::Signals;
@@ -16,13 +17,21 @@ use crate::sys::watchdog;
 
 /// Bytes after which the retries are counted anew.
 const PROGRESS: u64 = 64 << 10;
-/// A connection that brings fewer bytes a second, over a whole time-out, is given up. The slowest modem does more.
-const CREEP: u64 = 32;
 /// What a server may ask for with `Retry-After` at most.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// Asks for the artifact's present address, when the one that is known has expired.
 pub type Renew<'a> = Box<dyn FnMut() -> Result<String, String> + 'a>;
+
+/// What a download asks before it goes on.
+pub trait Gate {
+    /// How many bytes may come now; 0: none, for the time being.
+    fn allows(&mut self) -> u64;
+    /// So many have come.
+    fn took(&mut self, bytes: u64);
+    /// Waits until some may come. An error is the end of the download.
+    fn wait(&mut self) -> io::Result<()>;
+}
 
 /// A running download. Reads continue where a broken connection ended; an error means that it is over.
 pub struct Download<'a> {
@@ -47,6 +56,8 @@ pub struct Download<'a> {
     counted: u64,
     wait: Duration,
     pace: Pace,
+    rate: Rate,
+    gate: Option<Box<dyn Gate + 'a>>,
     signals: &'a Signals,
 }
 
@@ -66,9 +77,10 @@ impl<'a> Download<'a> {
         config: &Config,
         uri: &str,
         renew: Option<Renew<'a>>,
+        gate: Option<Box<dyn Gate + 'a>>,
         signals: &'a Signals,
     ) -> io::Result<Download<'a>> {
-        Self::open(server, config, uri, renew, config.verify_keys.is_some(), signals)
+        Self::open(server, config, uri, renew, gate, config.verify_keys.is_some(), signals)
     }
 
     /// The same at the word of a person, who may name a plain `http://` address.
@@ -76,12 +88,13 @@ impl<'a> Download<'a> {
         server: &Server,
         config: &Config,
         uri: &str,
+        gate: Option<Box<dyn Gate + 'a>>,
         signals: &'a Signals,
     ) -> io::Result<Download<'a>> {
         if uri.starts_with("http://") && config.verify_keys.is_none() {
             log::warn!("nothing proves who sends the artifact: {uri} is not https://, and artifact.verify_keys is not set");
         }
-        Self::open(server, config, uri, None, true, signals)
+        Self::open(server, config, uri, None, gate, true, signals)
     }
 
     fn open(
@@ -89,6 +102,7 @@ impl<'a> Download<'a> {
         config: &Config,
         uri: &str,
         renew: Option<Renew<'a>>,
+        gate: Option<Box<dyn Gate + 'a>>,
         plain: bool,
         signals: &'a Signals,
     ) -> io::Result<Download<'a>> {
@@ -108,6 +122,8 @@ impl<'a> Download<'a> {
             counted: 0,
             wait: config.download_retry_interval,
             pace: Pace::new(config.server_timeout),
+            rate: Rate::new(config.max_rate),
+            gate,
             signals,
         };
         download.check_address().map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
@@ -187,6 +203,29 @@ impl<'a> Download<'a> {
         Ok(())
     }
 
+    /// How many bytes may be read now. While none may, the connection is closed, and taken up again afterwards: `None`.
+    fn allowed(&mut self) -> io::Result<Option<u64>> {
+        let gate = self.gate.as_mut().map_or(u64::MAX, |gate| gate.allows());
+        if gate == 0 {
+            // What cannot be resumed has to go on.
+            if self.total.is_none() {
+                return Ok(Some(self.rate.most()));
+            }
+            log::info!("the download pauses at byte {}", self.offset);
+            (self.body, self.broken) = (None, None);
+            if let Some(gate) = &mut self.gate {
+                gate.wait()?;
+            }
+            // The address may have expired meanwhile.
+            self.renewed = false;
+            return Ok(None);
+        }
+        Ok(match self.signals.sleep(self.rate.wait()) {
+            true => None,
+            false => Some(gate.min(self.rate.most())),
+        })
+    }
+
     fn request(&mut self) -> Result<BodyReader<'static>, Failure> {
         let mut request = Request::get(&self.uri);
         if self.offset > 0 {
@@ -261,6 +300,10 @@ impl<'a> Download<'a> {
     /// So many bytes have come.
     fn progress(&mut self, bytes: u64) {
         self.offset += bytes;
+        self.rate.took(bytes);
+        if let Some(gate) = &mut self.gate {
+            gate.took(bytes);
+        }
         if self.offset - self.counted >= PROGRESS {
             (self.counted, self.left, self.renewed) = (self.offset, self.retries, false);
         }
@@ -276,6 +319,7 @@ impl Read for Download<'_> {
             if buf.is_empty() || self.total == Some(self.offset) {
                 return Ok(0);
             }
+            let Some(allowed) = self.allowed()? else { continue };
             let Some(body) = &mut self.body else {
                 if let Some(why) = self.broken.take() {
                     self.pause(&why, None)?;
@@ -285,7 +329,7 @@ impl Read for Download<'_> {
             };
             // More than announced is not asked for.
             let rest = self.total.map_or(u64::MAX, |total| total - self.offset);
-            let most = buf.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
+            let most = buf.len().min(usize::try_from(rest.min(allowed)).unwrap_or(usize::MAX));
             let since = Instant::now();
             watchdog::alive_for(self.server.timeout);
             let (came, why) = match (body.read(&mut buf[..most]), self.total) {
@@ -310,49 +354,5 @@ impl Read for Download<'_> {
                 return Ok(came);
             }
         }
-    }
-}
-
-/// How fast the bytes come, by the time that was spent waiting for them.
-struct Pace {
-    window: Duration,
-    waited: Duration,
-    bytes: u64,
-}
-
-impl Pace {
-    fn new(window: Duration) -> Pace {
-        Pace { window, waited: Duration::ZERO, bytes: 0 }
-    }
-
-    fn begin(&mut self) {
-        (self.waited, self.bytes) = (Duration::ZERO, 0);
-    }
-
-    /// Whether, at the end of a window, too few bytes have come in it.
-    fn creeps(&mut self, bytes: u64, waited: Duration) -> bool {
-        self.bytes += bytes;
-        self.waited += waited;
-        if self.waited < self.window {
-            return false;
-        }
-        let creeps = self.bytes < CREEP * self.waited.as_secs().max(1);
-        self.begin();
-        creeps
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_whole_window_of_drops_creeps() {
-        let second = Duration::from_secs(1);
-        let mut pace = Pace::new(second * 60);
-        assert!(!(0..59).any(|_| pace.creeps(1, second)));
-        assert!(pace.creeps(1, second));
-        assert!(!(0..600).any(|_| pace.creeps(100, second)));
-        assert!(!pace.creeps(1, Duration::ZERO));
     }
 }

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod backoff;
 pub mod download;
+mod pace;
 pub mod proxy;
 pub mod tls;
 pub(crate) mod verify;
@@ -296,7 +297,7 @@ impl Server {
         let date = header_text(answer.headers(), header::DATE).and_then(date::from_http);
         let verifier = self.verifier.as_ref().filter(|_| url.starts_with("https://"));
         match (date, verifier) {
-            (Some(date), Some(verifier)) if verifier.believes(date) => date::told(date),
+            (Some(date), Some(verifier)) if verifier.believes(date) => date::is_now(date),
             (Some(date), Some(_)) => log::warn!(
                 "{url} says it is {}, when its own certificate has expired; that is not believed",
                 date::rfc3339(date)

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::device;
 use super::fault::{self, Change, Kind};
@@ -12,6 +13,8 @@ use super::watchdog;
 /// Bytes copied at once, and after how many they are synced.
 const PIECE: usize = 32 << 10;
 const SYNC_EVERY: usize = 8 << 20;
+/// How long slow storage may take for all that is in memory.
+const SYNC: Duration = Duration::from_secs(600);
 
 /// Opens the file `path` to read it. Whatever else lies there is an error, and keeps nobody waiting.
 pub fn open(path: &Path) -> io::Result<File> {
@@ -53,6 +56,14 @@ pub fn replace_by(path: &Path, content: &mut dyn Read, length: usize, mode: u32)
         error
     })?;
     sync_folder(path)
+}
+
+/// Makes everything durable that any program has written.
+pub fn sync_all() {
+    if !fault::is_simulated() {
+        watchdog::alive_for(SYNC);
+        nix::unistd::sync();
+    }
 }
 
 /// Removes the file `path` durably. Absent is fine.

@@ -14,3 +14,4 @@ pub mod process;
 pub mod signal;
 pub mod vcio;
 pub mod watchdog;
+pub mod zone;

@@ -134,6 +134,11 @@ impl Running {
         Ok(Running { child, pipes, deadline, ended: None, nap: Duration::from_millis(1) })
     }
 
+    /// Gives it so much more time.
+    pub fn allow(&mut self, more: Duration) {
+        self.deadline = self.deadline.checked_add(more).unwrap_or_else(far_away);
+    }
+
     /// Hands out output for up to `wait`, or until `also` can be written to. Returns how the program ended, once it has
     /// and its output is read.
     pub fn pump(
@@ -334,6 +339,20 @@ mod tests {
         let of =
             |wanted| lines.iter().filter(|(o, _)| *o == wanted).map(|(_, t)| t.as_str()).collect::<Vec<_>>();
         assert_eq!((of(Output::Out), of(Output::Err)), (vec!["one", "three"], vec!["two"]));
+    }
+
+    #[test]
+    fn a_program_may_be_given_more_time() {
+        let ends = |more| {
+            let mut running = Running::start(&mut shell("exec sleep 1"), Duration::ZERO).unwrap();
+            running.allow(more);
+            loop {
+                if let Some(ended) = running.pump(LONG, None, &mut |_, _| {}).unwrap() {
+                    return ended;
+                }
+            }
+        };
+        assert_eq!((ends(LONG * 10), ends(Duration::ZERO)), (Ended::Exited(0), Ended::TimedOut));
     }
 
     #[test]

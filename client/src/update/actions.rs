@@ -1,6 +1,9 @@
 //! What is done in each state.
 
+use std::time::Duration;
+
 use super::handler::{AnyHandler, Context, Handler};
+use super::hold::Step;
 use super::journal::{Reboot, Rollback, Update};
 use super::scripts;
 use super::state::{Outcome, State};
@@ -19,13 +22,17 @@ impl Engine {
             Idle => self.idle(),
             PollForDeployment => self.poll(),
             SubmitInventory => self.submit_inventory(),
-            ReportDownloading => self.tell(Status::Downloading),
+            ReportDownloading => self.tell(Status::Downloading, None),
             Download => self.download(),
             RollbackNotNeeded => self.rolled_back(Rollback::NotNeeded),
-            ReportInstalling => self.tell(Status::Installing),
+            ReportInstalling => {
+                self.tell_when_open(state, Step::Install, Status::Downloading, Status::Installing)
+            }
             ArtifactInstall => self.call(Handler::install),
             CheckReboot => self.check_reboot(),
-            ReportRebooting => self.tell(Status::Rebooting),
+            ReportRebooting => {
+                self.tell_when_open(state, Step::Reboot, Status::Installing, Status::Rebooting)
+            }
             ArtifactReboot => self.reboot(),
             ArtifactVerifyReboot => self.verify_reboot(),
             BeforeCommit => {
@@ -89,25 +96,32 @@ impl Engine {
     fn poll(&mut self) -> Act {
         let result = self.ask();
         match &result {
-            Ok(_) => self.timers.succeeded(Due::Poll),
+            Ok((_, again)) => {
+                self.timers.succeeded(Due::Poll);
+                if let Some(wait) = again {
+                    self.timers.no_later(Due::Poll, *wait);
+                }
+            }
             Err((_, asked)) => self.timers.failed(Due::Poll, *asked),
         }
-        result.map_err(|(halt, _)| halt)
+        result.map(|(outcome, _)| outcome).map_err(|(halt, _)| halt)
     }
 
-    fn ask(&mut self) -> Result<Outcome, (Halt, Option<std::time::Duration>)> {
+    /// The outcome, and when to ask again at the latest; or the failure, and how long the server asked to wait.
+    fn ask(&mut self) -> Result<(Outcome, Option<Duration>), (Halt, Option<Duration>)> {
+        let nothing = |again| Ok((Outcome::Nothing, again));
         self.take_lock().map_err(|halt| (halt, None))?;
         if self.journal.record.update.is_some() {
             log::info!(
                 "an update that was installed by hand waits to be committed or rolled back; not polling"
             );
-            return Ok(Outcome::Nothing);
+            return nothing(None);
         }
         if self.device.was_trial()
             && self.device.view().is_ok_and(|view| view.standing() == Standing::Fallback)
         {
             log::info!("the trial was called off, and the machine waits to be restarted; not polling");
-            return Ok(Outcome::Nothing);
+            return nothing(None);
         }
         let asked =
             self.deliver_reports().and_then(|()| self.server.next_deployment(&self.reported_provides()));
@@ -118,8 +132,12 @@ impl Engine {
         self.heal(found.is_some());
         let Some(deployment) = found else {
             log::info!("no deployment");
-            return Ok(Outcome::Nothing);
+            self.device.tell_held(None);
+            return nothing(None);
         };
+        if let Some(again) = self.put_off(&deployment.id) {
+            return nothing(Some(again));
+        }
         crate::log::begin_deployment(&self.device.deployment_logs(), &deployment.id);
         log::info!(
             "deployment {} of {}",
@@ -131,7 +149,7 @@ impl Engine {
         update.attempt.began = crate::date::now();
         self.journal.record.update = Some(update);
         self.deployment = Some(deployment);
-        Ok(Outcome::Done)
+        Ok((Outcome::Done, None))
     }
 
     /// Keeps in mind why the server cannot be reached, to tell it once it can.

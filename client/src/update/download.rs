@@ -28,7 +28,14 @@ impl Engine {
             Ok(_) => Err("the server has this deployment no more".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        let stream = Download::start(&self.server, &config, &deployment.uri, Some(Box::new(renew)), &signals);
+        let stream = Download::start(
+            &self.server,
+            &config,
+            &deployment.uri,
+            Some(Box::new(renew)),
+            self.gate(Some(&deployment.id)),
+            &signals,
+        );
         let stream = stream.map_err(|error| Halt::Failed(format!("cannot fetch the artifact: {error}")))?;
         if let Some(total) = stream.total() {
             log::info!("downloading {total} bytes");

@@ -2,9 +2,11 @@
 
 mod actions;
 pub mod bootstrap;
+mod budget;
 mod download;
 pub mod handler;
 mod health;
+mod hold;
 pub mod journal;
 mod module;
 mod recover;

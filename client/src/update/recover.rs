@@ -18,6 +18,7 @@ impl Engine {
                 return Err(Exit::Stopped);
             }
         }
+        self.device.tell_held(None);
         for fault in self.faults() {
             log::error!("{fault}");
         }

@@ -13,9 +13,9 @@ const LOG_TRIES: u32 = 5;
 
 impl Engine {
     /// Reports a state on the way. Only an abortion changes the way.
-    pub(super) fn tell(&mut self, status: Status) -> Act {
+    pub(super) fn tell(&mut self, status: Status, substate: Option<&str>) -> Act {
         let Some(id) = self.update()?.attempt.deployment.clone() else { return Ok(Outcome::Done) };
-        match self.server.report(&id, status, None) {
+        match self.server.report(&id, status, substate) {
             Ok(()) => Ok(Outcome::Done),
             Err(error) if error.code() == Some(409) => Ok(Outcome::Aborted),
             Err(error) => {

@@ -83,7 +83,8 @@ impl Engine {
         let source: Source<'_> = match from {
             "-" => Box::new(std::io::stdin().lock()),
             url if url.contains("://") => {
-                Box::new(Download::start_by_hand(&self.server, &config, url, &signals).map_err(cannot)?)
+                let gate = self.gate(None);
+                Box::new(Download::start_by_hand(&self.server, &config, url, gate, &signals).map_err(cannot)?)
             }
             file => Box::new(File::open(file).map_err(cannot)?),
         };

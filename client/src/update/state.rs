@@ -267,7 +267,8 @@ impl State {
         name.unwrap_or_default()
     }
 
-    /// Whether this state is written to the journal before its action. (`Download` is written once the header is read.)
+    /// Whether this state is written to the journal before its action. (`Download` is written once the header is read,
+    /// `ReportInstalling` and `ReportRebooting` when the client has to wait in them.)
     pub fn is_saved(self) -> bool {
         use State::*;
         matches!(
@@ -301,6 +302,9 @@ impl State {
             ArtifactReboot => (ArtifactVerifyReboot, false),
             ArtifactRollback => (ArtifactRollbackEnter, false),
             ArtifactRollbackReboot | ArtifactVerifyRollbackReboot => (ArtifactVerifyRollbackReboot, false),
+            // Written when the client waits in them (`hold.rs`).
+            ReportInstalling => (ReportInstalling, false),
+            ReportRebooting => (ReportRebooting, false),
             AfterCommit => (AfterCommit, false),
             ArtifactFailure => (ArtifactFailureEnter, false),
             SaveProvides => (SaveProvides, false),
@@ -425,6 +429,8 @@ mod tests {
         assert_eq!(ArtifactRollbackReboot.recovered(), (ArtifactVerifyRollbackReboot, false));
         assert_eq!(ArtifactVerifyRollbackReboot.recovered(), (ArtifactVerifyRollbackReboot, false));
         assert_eq!(AfterCommit.recovered(), (AfterCommit, false));
+        assert_eq!(ReportInstalling.recovered(), (ReportInstalling, false));
+        assert_eq!(ReportRebooting.recovered(), (ReportRebooting, false));
         assert_eq!(ArtifactFailure.recovered(), (ArtifactFailureEnter, false));
         assert_eq!(SaveProvides.recovered(), (SaveProvides, false));
         assert_eq!(Cleanup.recovered(), (Cleanup, false));

@@ -92,6 +92,12 @@ impl Timers {
         self.timer(what).due = Instant::now();
     }
 
+    /// Makes something due in this time, if it is not due sooner.
+    pub fn no_later(&mut self, what: Due, wait: Duration) {
+        let timer = self.timer(what);
+        timer.due = timer.due.min(Instant::now() + wait);
+    }
+
     /// It was done.
     pub fn succeeded(&mut self, what: Due) {
         self.timer(what).succeeded();

@@ -4,10 +4,12 @@ use std::sync::OnceLock;
 
 use rota::record::{Formats, FORMATS};
 use rota::slot::Slot;
+use rota::window::Window;
 use rota_artifact::{Script, SignKey};
 
 use super::module::Module;
 use super::support::artifact::{empty, image, Artifact};
+use super::support::machine::WEDNESDAY;
 
 /// Bytes of a slot: as little as lets an image be written in several pieces.
 pub const SLOT: usize = 320 << 10;
@@ -43,6 +45,8 @@ pub struct Flow {
     pub scripts: (&'static [&'static str], &'static str),
     /// A bootstrap artifact lies on the data partition.
     pub bootstraps: bool,
+    /// Downloading, installing and restarting have to wait for their windows, each anew.
+    pub is_held: bool,
     /// What the failure says when nothing is cut; empty when the update succeeds.
     pub fails: &'static str,
 }
@@ -98,10 +102,26 @@ pub const GOOD: Flow = Flow {
     loses_journal: false,
     scripts: (&[], ""),
     bootstraps: false,
+    is_held: false,
     fails: "",
 };
 
 impl Flow {
+    /// The days on which each step may be done, whatever the time zone.
+    pub fn windows(&self) -> [Option<Vec<Window>>; 3] {
+        let on = |days| vec![Window::parse(&format!("{days} 00:00-24:00")).unwrap()];
+        ["Mon,Tue", "Wed,Thu", "Fri,Sat"].map(|days| self.is_held.then(|| on(days)))
+    }
+
+    /// It is Sunday, until something waits for its window.
+    pub fn set_clock(&self, waits: &str) {
+        const NOON: [(&str, u64); 4] =
+            [("", 0), ("waiting to download", 1), ("waiting to install", 3), ("waiting to restart", 5)];
+        if let Some((_, day)) = NOON.iter().rev().find(|(words, _)| waits.starts_with(words)) {
+            rota::date::pretend(self.is_held.then_some(WEDNESDAY + (4 + day) * 86_400));
+        }
+    }
+
     /// The slots that are committed one after the other when all goes well. No cut may turn this back.
     pub fn story(&self) -> &'static [Slot] {
         match (self.fails.is_empty() && self.payload == Payload::Image, self.is_fallback) {

@@ -54,6 +54,7 @@ impl Machine {
             mender_fallback: None,
         };
         let layout = Layout { a: folder.join("slot2"), b: folder.join("slot3") };
+        let [download_windows, install_windows, reboot_windows] = flow.windows();
         let config = Config {
             device_type: Some(DEVICE_TYPE.into()),
             urls: vec![URL.to_owned()],
@@ -69,6 +70,11 @@ impl Machine {
                 _ => Duration::from_secs(60),
             },
             download_retries: 0,
+            // Never used up; each note of it is a durable write.
+            daily_budget: if flow.is_held { 1 << 40 } else { 0 },
+            download_windows,
+            install_windows,
+            reboot_windows,
             ..Config::default()
         };
         let machine = Machine { folder, paths, layout, config };

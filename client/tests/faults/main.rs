@@ -35,6 +35,8 @@ const FLOWS: &[Flow] = &[
     Flow { name: "aborted", aborts_at: "rebooting", fails: "aborted", ..GOOD },
     Flow { name: "aborted in the trial", aborts_at: "installing", fails: "aborted", ..GOOD },
     Flow { name: "journal lost", loses_journal: true, ..GOOD },
+    Flow { name: "held", is_held: true, ..GOOD },
+    Flow { name: "held, aborted", is_held: true, aborts_at: "rebooting", fails: "aborted", ..GOOD },
     SCRIPTS,
     Flow { name: "script: install", scripts: (&[], "ArtifactInstall_Enter"), ..SCRIPT_FAILS },
     Flow { name: "script: reboot", scripts: (&[], "ArtifactReboot_Enter"), ..SCRIPT_FAILS },

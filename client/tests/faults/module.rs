@@ -36,6 +36,12 @@ pub const FLOWS: &[Flow] = &[
         payload: Payload::Module(Module { reboot: "Yes", ..STEADY }),
         ..MODULE
     },
+    Flow {
+        name: "module, held",
+        payload: Payload::Module(Module { reboot: "Yes", streams: true, ..STEADY }),
+        is_held: true,
+        ..MODULE
+    },
     failing("module, killed", "No", "ArtifactInstall"),
     failing("module, not back", "Automatic", "ArtifactVerifyReboot"),
     failing("module, no commit", "Yes", "ArtifactCommit"),

@@ -152,6 +152,9 @@ impl State {
     fn status(&mut self, request: &Request) -> Reply {
         let body = request.json();
         let status = body["status"].as_str().unwrap_or_default();
+        if let Some(why) = body["substate"].as_str().filter(|why| why.starts_with("waiting")) {
+            self.flow.set_clock(why);
+        }
         if status == self.flow.aborts_at && self.booted.1 == (status == "installing") {
             return Reply::code(409);
         }

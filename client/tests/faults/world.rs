@@ -141,7 +141,8 @@ impl World {
     pub fn next_works(&mut self) {
         {
             let mut state = self.server.state();
-            state.flow = Flow { name: "next", loader: self.flow.loader, ..GOOD };
+            let Flow { loader, is_held, .. } = self.flow;
+            state.flow = Flow { name: "next", loader, is_held, ..GOOD };
             state.deployment = Some(("rel-3", Arc::new(signed("rel-3", b"small"))));
         }
         self.machine.get_well();
@@ -191,6 +192,7 @@ impl World {
         }
         record::pretend(self.clients[usize::from(slot == Slot::B)]);
         let flow = self.server.state().flow;
+        flow.set_clock("");
         if trial && flow.trial == Trial::Silent {
             return End::Restart;
         }

@@ -14,6 +14,7 @@ use rota::slot::{Layout, Slot, System};
 use rota::sys::fault::{self, Fault};
 use rota::update::journal::{Journal, Record};
 use rota::update::{Engine, Exit};
+use rota::window::Window;
 
 use super::artifact::{image, DEVICE_TYPE};
 use super::server::{Event, Server};
@@ -27,6 +28,17 @@ pub struct Machine {
     pub paths: Paths,
     pub layout: Layout,
     pub config: Config,
+    /// The time that the client's windows and budgets go by, where it is not the true one.
+    pub clock: Option<u64>,
+}
+
+/// Noon of a Wednesday and of a Saturday, UTC: that day, or one beside it, everywhere on earth.
+pub const WEDNESDAY: u64 = 1_795_608_000;
+pub const SATURDAY: u64 = WEDNESDAY + 3 * 86_400;
+
+/// Windows that are open on the latter and closed on the former.
+pub fn weekend() -> Vec<Window> {
+    vec![Window::parse("Fri-Sun 00:00-24:00").unwrap()]
 }
 
 impl Machine {
@@ -65,7 +77,7 @@ impl Machine {
             download_retry_interval: Duration::from_millis(10),
             ..Config::default()
         };
-        let machine = Machine { folder, paths, layout, config };
+        let machine = Machine { folder, paths, layout, config, clock: None };
         identity(&machine);
         machine.power_on();
         machine
@@ -116,8 +128,7 @@ impl Machine {
         let signals = Signals::default();
         let since = Instant::now();
         std::thread::scope(|scope| {
-            let client =
-                scope.spawn(|| fault::run(fault, || Engine::new(self.device(), signals.clone()).run()));
+            let client = scope.spawn(|| fault::run(fault, || self.engine(&signals).run()));
             while !client.is_finished() {
                 let in_time = server.wait(since);
                 if enough(&server.events()) || !in_time {
@@ -131,6 +142,13 @@ impl Machine {
             let outcome = client.join().unwrap();
             (outcome.result, outcome.points.len())
         })
+    }
+
+    /// The client in this thread, at the machine's time.
+    pub fn engine(&self, signals: &Signals) -> Engine {
+        #[cfg(feature = "faults")]
+        rota::date::pretend(self.clock);
+        Engine::new(self.device(), signals.clone())
     }
 
     /// Runs the client until it is done with the deployment: the inventory after the final report is the sign.

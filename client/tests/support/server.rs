@@ -45,6 +45,7 @@ struct State {
     violations: Vec<String>,
     trick: Option<Trick>,
     old: bool,
+    clock: Option<String>,
 }
 
 /// The server; it ends with the test.
@@ -105,6 +106,11 @@ impl Server {
     /// A server that lacks version 2 of asking for a deployment, and POST for it.
     pub fn be_old(&self) {
         self.state().old = true;
+    }
+
+    /// What every answer says that the time is, for example `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn set_clock(&self, date: &str) {
+        self.state().clock = Some(date.to_owned());
     }
 
     /// Asked first about every request.
@@ -196,9 +202,11 @@ fn serve(
         let tricked = trick.as_mut().and_then(|trick| trick(&request));
         state.trick = trick;
         let checked = handle(&mut state, &request, base);
+        let clock = state.clock.clone();
         drop(state);
         shared.1.notify_all();
-        let reply = tricked.unwrap_or(checked);
+        let mut reply = tricked.unwrap_or(checked);
+        reply.headers.extend(clock.map(|clock| ("Date", clock)));
         if write(&mut stream, &reply)? {
             return Ok(());
         }

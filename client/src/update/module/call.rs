@@ -80,6 +80,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// What it is to read has kept it waiting for so long: that is not its own time.
+    pub fn waited(&mut self, time: Duration) {
+        self.running.allow(time);
+    }
+
     /// What to call it in sentences.
     pub fn name(&self) -> &str {
         &self.said.who

@@ -112,7 +112,10 @@ impl Stream<'_> {
     fn copy(&mut self, file: &mut PayloadFile<'_>, place: &Path) -> Result<(), String> {
         let mut piece = vec![0; PIECE];
         loop {
-            match file.read(&mut piece) {
+            let since = Instant::now();
+            let read = file.read(&mut piece);
+            self.call.waited(since.elapsed());
+            match read {
                 Ok(0) => break,
                 Ok(count) => self.write(&piece[..count], place)?,
                 Err(error) => return Err(text(Error::from_io(error))),
