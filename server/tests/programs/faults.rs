@@ -151,7 +151,7 @@ fn work(
     Some(())
 }
 
-/// All that was acknowledged is there; of what was not, nothing is half there.
+/// All that was acknowledged is there; of what was not, nothing is half there. What is found is what is known from now on.
 fn verify(server: &Server, acknowledged: &Acknowledged, admin: &str) {
     let admin = server.client(admin);
     let listed = admin.get(ARTIFACTS).expect(200).json();
@@ -176,22 +176,24 @@ fn verify(server: &Server, acknowledged: &Acknowledged, admin: &str) {
         }
     }
     let mut statuses = acknowledged.statuses.lock().unwrap();
-    for ((deployment, device), (status, sent)) in statuses.iter() {
+    for ((deployment, device), (status, sent)) in statuses.iter_mut() {
         let path = format!("/api/management/v1/deployments/deployments/{deployment}/devices/list");
         let is = admin.get(&path).expect(200).json()[0]["status"].as_str().unwrap().to_owned();
         assert!(
             is == *status || Some(&is) == sent.as_ref(),
             "{deployment} {device}: {is} instead of {status} {sent:?}"
         );
+        (*status, *sent) = (is, None);
     }
     statuses.retain(|_, (status, _)| status != "success");
-    for (device, (number, sent)) in acknowledged.inventories.lock().unwrap().iter() {
+    for (device, (number, sent)) in acknowledged.inventories.lock().unwrap().iter_mut() {
         let shown = admin.get(&format!("/api/management/v1/inventory/devices/{device}")).expect(200).json();
         let list = shown["attributes"].as_array().unwrap();
         let round = list.iter().find(|one| one["name"] == "round").and_then(|one| one["value"].as_u64());
         let good =
             round == Some(*number) || round.is_some() && round == *sent || round.is_none() && *number == 0;
         assert!(good, "{device}: {round:?} instead of {number} {sent:?}");
+        (*number, *sent) = (round.unwrap_or(0), None);
     }
 }
 
