@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: MIT
 """The real wic makes each board's disk from our kickstart text and a small root file system, and the disk is what the layout says.
 
-    real_wic.py FOLDER      with openembedded-core and bitbake of a series that carries wic: scarthgap
+    real_wic.py FOLDER                      with openembedded-core and bitbake of a series that carries wic: scarthgap
+    real_wic.py FOLDER LAYOUT PARTS DISK    one board: PARTS holds the files of its partitions, DISK is the image to make
 """
 
 import glob
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -45,6 +47,24 @@ def digest(path, offset, size):
     return found.hexdigest()
 
 
+def wic(layers, layout, folder, parts):
+    """Lets wic put the files of the partitions together, in a new folder; returns the image."""
+    os.makedirs(folder + "/build")
+    write(folder + "/disk.wks", derive.wks(layout, parts))
+    # wic asks bitbake for variables; it gets these. What it wants as root file system and as deployed files stays empty: the
+    # kickstart file names files alone.
+    for name in ("rootfs", "deploy"):
+        os.mkdir("%s/%s" % (folder, name))
+    write(folder + "/bin/bitbake", '#!/bin/sh\ncat <<END\nIMAGE_ROOTFS="%s/rootfs"\nDEPLOY_DIR_IMAGE="%s/deploy"\nMACHINE="%s"\nEND\n' % (
+        folder, folder, layout.board))
+    os.chmod(folder + "/bin/bitbake", 0o755)
+    run("/usr/bin/python3", layers + "/openembedded-core/scripts/wic", "create", folder + "/disk.wks", "-r", folder + "/rootfs",
+        "-b", folder + "/deploy", "-k", folder + "/deploy", "-n", "/", "-o", folder + "/out",
+        env=dict(os.environ, PATH=folder + "/bin:" + PATH, BUILDDIR=folder + "/build", PYTHONPATH=layers + "/bitbake/lib",
+                 SOURCE_DATE_EPOCH="1700000000"))
+    return glob.glob(folder + "/out/disk-*.direct")[0]
+
+
 def make(layers, layout, folder):
     """Fills the partitions and lets wic put them together; returns the image."""
     rootfs = os.path.join(folder, "rootfs")
@@ -57,16 +77,7 @@ def make(layers, layout, folder):
     run("mke2fs", "-q", "-t", "ext4", "-d", rootfs, image, "16384", env=dict(os.environ, PATH=PATH))
     parts = folder + "/parts"
     fill.fill(layout, parts, fill.Source(rootfs, image, deploy, ["boot.bin"], folder + "/env.txt", PATH, 1700000000))
-    write(folder + "/disk.wks", derive.wks(layout, parts))
-    # wic asks bitbake for variables; it gets these.
-    write(folder + "/bin/bitbake", '#!/bin/sh\ncat <<END\nIMAGE_ROOTFS="%s"\nDEPLOY_DIR_IMAGE="%s"\nMACHINE="%s"\nEND\n' % (
-        rootfs, deploy, layout.board))
-    os.chmod(folder + "/bin/bitbake", 0o755)
-    os.mkdir(folder + "/build")
-    run("/usr/bin/python3", layers + "/openembedded-core/scripts/wic", "create", folder + "/disk.wks", "-r", rootfs, "-b", deploy, "-k", deploy, "-n", "/",
-        "-o", folder + "/out", env=dict(os.environ, PATH=folder + "/bin:" + PATH, BUILDDIR=folder + "/build",
-                                        PYTHONPATH=layers + "/bitbake/lib", SOURCE_DATE_EPOCH="1700000000"))
-    return glob.glob(folder + "/out/disk-*.direct")[0]
+    return wic(layers, layout, folder + "/wic", parts)
 
 
 def check(layout, folder, disk):
@@ -88,8 +99,16 @@ def check(layout, folder, disk):
         raise RuntimeError("the image is larger than the disk")
 
 
+def make_one(layers, path, parts, disk):
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.move(wic(layers, layouts.load(path), folder + "/wic", os.path.abspath(parts)), disk)
+
+
 def main():
     layers = os.path.abspath(sys.argv[1])
+    if len(sys.argv) == 5:
+        make_one(layers, *sys.argv[2:])
+        return
     status = 0
     for path in sorted(glob.glob(os.path.join(LAYER, "files", "layouts", "*.toml"))):
         layout = layouts.load(path)

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod boards;
 pub mod console;
 pub mod cuts;
 pub mod debian;

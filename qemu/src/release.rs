@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::disk::{self, MIB};
+use crate::disk;
 use crate::error::{Context, Result};
 use crate::house::House;
 use crate::kind::Kind;
@@ -32,7 +32,8 @@ pub struct Release {
     mib: Option<u64>,
     compression: &'static str,
     files: Vec<(String, Vec<u8>, u32)>,
-    without: Vec<&'static str>,
+    without_init: bool,
+    without_kernel: bool,
 }
 
 /// A release that was built.
@@ -49,20 +50,27 @@ pub struct Built {
 
 impl Release {
     pub fn new(name: &str, client: Client) -> Release {
-        let (files, without) = (Vec::new(), Vec::new());
-        let compression = "gzip";
-        Release { name: name.into(), client, device_type: None, mib: None, compression, files, without }
+        Release {
+            name: name.into(),
+            client,
+            device_type: None,
+            mib: None,
+            compression: "gzip",
+            files: Vec::new(),
+            without_init: false,
+            without_kernel: false,
+        }
     }
 
     /// The kernel finds nothing to start, and panics.
     pub fn without_init(mut self) -> Release {
-        self.without.push("/sbin/init");
+        self.without_init = true;
         self
     }
 
     /// The boot loader finds nothing to load.
     pub fn without_kernel(mut self) -> Release {
-        self.without.push("/boot/vmlinuz");
+        self.without_kernel = true;
         self
     }
 
@@ -117,11 +125,14 @@ impl Release {
         for (path, content, mode) in &self.files {
             tree.write(path, content, *mode)?;
         }
-        for path in &self.without {
-            tree.remove(path)?;
+        if self.without_kernel {
+            tree.remove(kind.kernel_file())?;
         }
-        let slot = kind.layout().span(kind.partition(crate::kind::Slot::A)).1 / MIB;
-        disk::slot_file_system(tree.path(), &image, self.mib.unwrap_or(slot))?;
+        if self.without_init {
+            tree.remove("/sbin/init")?;
+        }
+        let mib = self.mib.unwrap_or_else(|| kind.release_mib());
+        disk::slot_file_system(tree.path(), &image, mib)?;
         fs::remove_dir_all(tree.path()).context("remove", tree.path().display())?;
         Ok(image)
     }

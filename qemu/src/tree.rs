@@ -39,10 +39,8 @@ impl Tree {
     /// What every release for machines of `kind` has in common.
     pub fn base(house: &House, kind: &dyn Kind, at: PathBuf) -> Result<Tree> {
         let debian = Debian::new(house, kind.architecture())?;
-        let tree = Tree::small(&debian, kind.kernel(), kind.modules(), at)?;
-        if !kind.early_modules().is_empty() {
-            tree.add_initramfs(&debian, kind)?;
-        }
+        let tree = Tree::without_kernel(&debian, at)?;
+        tree.add_kernel_of(&debian, kind)?;
         tree.add_rota(house, kind)?;
         tree.add_init(kind)?;
         for (path, content) in kind.files(house)? {
@@ -53,14 +51,18 @@ impl Tree {
 
     /// A kernel (Debian's metapackage) and modules, BusyBox, the C library.
     pub fn small(debian: &Debian, kernel: &str, modules: &[&str], at: PathBuf) -> Result<Tree> {
+        let tree = Tree::without_kernel(debian, at)?;
+        tree.add_kernel(debian, kernel, modules, "/boot/vmlinuz")?;
+        Ok(tree)
+    }
+
+    /// BusyBox and the C library.
+    fn without_kernel(debian: &Debian, at: PathBuf) -> Result<Tree> {
         let tree = Tree(folder(at)?);
         for path in FOLDERS {
             folder(tree.0.join(path))?;
         }
         tree.add_busybox(debian)?;
-        let (files, version) = kernel_files(debian, kernel)?;
-        tree.copy(&files.join(format!("boot/vmlinuz-{version}")), "/boot/vmlinuz", 0o644)?;
-        tree.add_modules(&files, &version, modules)?;
         tree.add_libraries(debian)?;
         Ok(tree)
     }
@@ -120,6 +122,25 @@ impl Tree {
 
     fn copy(&self, from: &Path, path: &str, mode: u32) -> Result<()> {
         self.write(path, &fs::read(from).context("read", from.display())?, mode)
+    }
+
+    fn add_kernel(&self, debian: &Debian, kernel: &str, modules: &[&str], path: &str) -> Result<()> {
+        let (files, version) = kernel_files(debian, kernel)?;
+        self.copy(&files.join(format!("boot/vmlinuz-{version}")), path, 0o644)?;
+        self.add_modules(&files, &version, modules)
+    }
+
+    /// The kernel that machines of `kind` start, with an initramfs where it needs one.
+    fn add_kernel_of(&self, debian: &Debian, kind: &dyn Kind) -> Result<()> {
+        if let Some(image) = kind.built_kernel() {
+            self.copy(image, kind.kernel_file(), 0o644)?;
+            return self.write("/etc/modules", b"", 0o644);
+        }
+        self.add_kernel(debian, kind.kernel(), kind.modules(), kind.kernel_file())?;
+        match kind.early_modules() {
+            [] => Ok(()),
+            _ => self.add_initramfs(debian, kind),
+        }
     }
 
     fn add_busybox(&self, debian: &Debian) -> Result<()> {
@@ -223,12 +244,11 @@ impl Tree {
         self.write("/etc/passwd", b"root::0:0:root:/root:/bin/sh\n", 0o644)?;
         self.write("/etc/group", b"root:x:0:\n", 0o644)?;
         self.write("/etc/hostname", kind.name().as_bytes(), 0o644)?;
-        let mut partitions = String::new();
-        for (device, place, file_system) in kind.mounts() {
+        let fstab = kind.fstab();
+        for place in fstab.lines().filter_map(|line| line.split_whitespace().nth(1)) {
             folder(self.at(place)?)?;
-            partitions += &format!("{device} {place} {file_system}\n");
         }
-        self.write("/etc/partitions", partitions.as_bytes(), 0o644)
+        self.write("/etc/fstab", fstab.as_bytes(), 0o644)
     }
 }
 

@@ -3,22 +3,26 @@
 mod arm64;
 mod arm64_fast;
 mod armhf;
+mod board;
 pub mod card;
+mod linux;
 mod raspi3b;
 mod uboot;
 mod x86_64;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::disk::Layout;
+use crate::disk::{Layout, MIB};
 use crate::error::{Error, Result};
 use crate::house::House;
 
 pub use arm64::Arm64;
 pub use arm64_fast::Arm64Fast;
 pub use armhf::Armhf;
+pub use board::{Board, Maker};
 pub use raspi3b::Raspi3b;
 pub use uboot::Copies;
 pub use x86_64::{grub_block, X86_64};
@@ -79,6 +83,26 @@ pub struct Loader {
     pub trial: bool,
 }
 
+impl Loader {
+    /// From records with Mender's names; `slots` are the numbers of the two slots' partitions.
+    fn read(what: &str, records: &BTreeMap<String, String>, slots: [usize; 2]) -> Result<Loader> {
+        let value = |key: &str| records.get(key).map_or("", String::as_str);
+        let (part, trial) = (value("mender_boot_part"), value("upgrade_available") == "1");
+        let named = match slots.map(|slot| slot.to_string() == part) {
+            [true, _] => Slot::A,
+            [_, true] => Slot::B,
+            _ => {
+                return Err(Error::Unexpected {
+                    what: format!("mender_boot_part in {what}"),
+                    expected: slots.map(|slot| slot.to_string()).join(" or "),
+                    found: part.into(),
+                })
+            }
+        };
+        Ok(Loader { committed: if trial { named.other() } else { named }, trial })
+    }
+}
+
 impl fmt::Display for Loader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "slot {} committed", self.committed)?;
@@ -105,6 +129,14 @@ pub trait Kind: Sync {
     fn early_modules(&self) -> &'static [&'static str] {
         &[]
     }
+    /// The kernel's file in the slot.
+    fn kernel_file(&self) -> &'static str {
+        "/boot/vmlinuz"
+    }
+    /// A kernel that was built for the machine, instead of Debian's. It has all that it needs in it.
+    fn built_kernel(&self) -> Option<&Path> {
+        None
+    }
     /// What the slot has for the boot loader: path, content.
     fn files(&self, _house: &House) -> Result<Vec<(&'static str, Vec<u8>)>> {
         Ok(Vec::new())
@@ -119,6 +151,12 @@ pub trait Kind: Sync {
     fn mounts(&self) -> &'static [(&'static str, &'static str, &'static str)];
     /// What the client calls the boot loader.
     fn boot_loader(&self) -> &'static str;
+    /// The same as lines of `/etc/fstab`.
+    fn fstab(&self) -> String {
+        let line =
+            |(device, place, kind): &(&str, &str, &str)| format!("{device} {place} {kind} noatime 0 0\n");
+        self.mounts().iter().map(line).collect()
+    }
     /// What is in the line with which the boot loader starts a trial, and in no other.
     fn trial_line(&self) -> &'static str;
     /// What is in the line with which it ends one that was not committed.
@@ -129,6 +167,10 @@ pub trait Kind: Sync {
     fn layout(&self) -> Layout;
     /// Number of a slot's partition, from 1.
     fn partition(&self, slot: Slot) -> usize;
+    /// MiB of a release's root file system: all of the slot, unless the kind says otherwise.
+    fn release_mib(&self) -> u64 {
+        self.layout().span(self.partition(Slot::A)).1 / MIB
+    }
     /// Makes a disk with `image` in slot A, committed, and nothing in slot B. `work` is a folder for files on the way.
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()>;
     /// The emulator with all that the machine is made of: console on standard output, the lab's shell on the

@@ -176,6 +176,6 @@ impl Kind for Raspi3b {
     }
 
     fn loader(&self, disk: &Path) -> Result<Loader> {
-        uboot::loader(&[self.environment(disk)?], disk)
+        uboot::loader(&[self.environment(disk)?], disk, [2, 3])
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Loader, Slot};
+use super::Loader;
 use crate::debian::Debian;
 use crate::disk;
 use crate::error::{Context, Error, Result};
@@ -17,20 +17,32 @@ const FILES: &str = "meta-rota/recipes-bsp/u-boot/files";
 const MACHINES: &str = "qemu/u-boot";
 const PATCH: &str = "env-fat-nvme.patch";
 
-/// Builds U-Boot: $1 source (new), $2 output (new), $3 what every board uses, $4 the machines' files, $5 the machine,
-/// $6 the prefix of its compiler, $7 U-Boot's configuration to begin with.
+/// Builds U-Boot: $1 source (new), $2 output (new), $3 what every board uses, $4 the values for the boot script, $5 the fragments
+/// of the configuration in one file, $6 a patch, $7 flags for the preprocessor,
+/// $8 the prefix of the compiler, $9 U-Boot's configuration to begin with.
 const BUILD: &str = r#"set -e
-    patch -s -d "$1" -p1 <"$4/env-fat-nvme.patch"
-    "$3/rota-uboot" "$4/$5.conf" "$2/rota"
-    export CROSS_COMPILE="$6" ARCH=arm KBUILD_BUILD_USER=rota KBUILD_BUILD_HOST=rota
-    make -s -C "$1" O="$2/build" "$7"
+    patch -s -d "$1" -p1 <"$6"
+    export CROSS_COMPILE="$8" ARCH=arm KBUILD_BUILD_USER=rota KBUILD_BUILD_HOST=rota
+    make -s -C "$1" O="$2/build" "$9"
     cd "$2/build"
-    "$1/scripts/kconfig/merge_config.sh" -m .config "$3/rota.cfg" "$2/rota/rota-bootcmd.cfg" "$4/$5.cfg"
+    "$1/scripts/kconfig/merge_config.sh" -m .config "$5"
     make -s -C "$1" O="$2/build" olddefconfig
-    make -s -C "$1" O="$2/build" -j2 KCPPFLAGS=-DCONFIG_SYS_EARLY_PCI_INIT u-boot.bin u-boot-initial-env
-    "$3/rota-uboot" "$4/$5.conf" "$2/rota" u-boot-initial-env
-    cp u-boot.bin "$2/rota/rota-env.txt" "$2"
+    make -s -C "$1" O="$2/build" -j2 KCPPFLAGS="$7" u-boot.bin u-boot-initial-env
+    "$3/rota-uboot" "$4" "$2/rota" u-boot-initial-env
+    cp u-boot.bin u-boot-initial-env "$2/rota/rota-env.txt" "$2"
     rm -r "$1" "$2/build" "$2/rota""#;
+
+/// What U-Boot for a machine is made from.
+struct Recipe<'a> {
+    machine: &'a str,
+    architecture: &'a str,
+    /// The values for the boot script.
+    conf: PathBuf,
+    /// Fragments of its configuration, the boot command among them.
+    fragments: Vec<u8>,
+    patch: PathBuf,
+    flags: &'static str,
+}
 
 /// U-Boot for a machine, built.
 pub struct UBoot {
@@ -38,29 +50,42 @@ pub struct UBoot {
 }
 
 impl UBoot {
-    /// Builds it for a machine of an architecture, Debian's name of it, unless that was done from the same inputs before.
+    /// Builds it for a machine of the lab's own, of an architecture (Debian's name of it), unless that was done from the same inputs
+    /// before.
     pub fn build(house: &House, machine: &str, architecture: &str) -> Result<UBoot> {
-        let debian = Debian::new(house, architecture)?;
-        let (compiler, defaults) = match architecture {
+        let (files, machines) = (house.source(FILES)?, house.source(MACHINES)?);
+        let conf = machines.join(format!("{machine}.conf"));
+        let script = folder(house.cache()?.join("u-boot").join(format!("{machine}.script")))?;
+        run::output(Command::new(files.join("rota-uboot")).arg(&conf).arg(&script))?;
+        let mut fragments = read(&files.join("rota.cfg"))?;
+        fragments.extend(read(&script.join("rota-bootcmd.cfg"))?);
+        fragments.extend(read(&machines.join(format!("{machine}.cfg")))?);
+        let flags = "-DCONFIG_SYS_EARLY_PCI_INIT";
+        let patch = machines.join(PATCH);
+        UBoot::cook(house, Recipe { machine, architecture, conf, fragments, patch, flags })
+    }
+
+    /// The same for a board, with neither patch nor flags: `conf` and `fragments` are files.
+    pub fn build_for_board(house: &House, board: &str, conf: &Path, fragments: &Path) -> Result<UBoot> {
+        let (conf, fragments, patch) = (conf.to_path_buf(), read(fragments)?, "/dev/null".into());
+        let (machine, architecture) = (board, "arm64");
+        UBoot::cook(house, Recipe { machine, architecture, conf, fragments, patch, flags: "" })
+    }
+
+    fn cook(house: &House, recipe: Recipe) -> Result<UBoot> {
+        let (debian, files) = (Debian::new(house, recipe.architecture)?, house.source(FILES)?);
+        let (compiler, defaults) = match recipe.architecture {
             "armhf" => ("arm-linux-gnueabihf-", "qemu_arm_defconfig"),
             _ => ("aarch64-linux-gnu-", "qemu_arm64_defconfig"),
         };
-        let (files, machines) = (house.source(FILES)?, house.source(MACHINES)?);
-        let script = folder(house.cache()?.join("u-boot").join(format!("{machine}.script")))?;
-        let mut make = Command::new(files.join("rota-uboot"));
-        run::output(make.arg(machines.join(format!("{machine}.conf"))).arg(&script))?;
-        let mut inputs = format!("{}\n{BUILD}", debian.source_version("u-boot")?).into_bytes();
-        for path in [
-            script.join("rota-bootcmd.cfg"),
-            script.join("rota-env.txt"),
-            files.join("rota-uboot"),
-            files.join("rota.cfg"),
-            machines.join(PATCH),
-            machines.join(format!("{machine}.cfg")),
-        ] {
-            inputs.extend(read(&path)?);
+        let mut inputs =
+            format!("{}\n{BUILD}{}", debian.source_version("u-boot")?, recipe.flags).into_bytes();
+        inputs.extend_from_slice(&recipe.fragments);
+        for path in [&recipe.conf, &recipe.patch, &files.join("rota-uboot"), &files.join("rota-boot.cmd")] {
+            inputs.extend(read(path)?);
         }
         let key = disk::digest(&inputs[..]).context("read", "U-Boot's inputs")?;
+        let machine = recipe.machine;
         let done = house.cache()?.join("u-boot").join(format!("{machine}-{}", &key[..16]));
         if !done.exists() {
             println!("building U-Boot for {machine} (about a minute)");
@@ -68,10 +93,11 @@ impl UBoot {
             fs::remove_dir_all(&work).context("empty", work.display())?;
             let (source, out) = (work.join("source"), folder(work.join("out"))?);
             debian.unpack_source("u-boot", &source)?;
+            let fragments = work.join("fragments.cfg");
+            fs::write(&fragments, &recipe.fragments).context("write", fragments.display())?;
             let mut build = Command::new("sh");
-            build.args(["-c", BUILD, "sh"]).args([&source, &out, &files, &machines]);
-            build.args([machine, compiler, defaults]);
-            run::output(&mut build)?;
+            build.args(["-c", BUILD, "sh"]).args([&source, &out, &files, &recipe.conf, &fragments]);
+            run::output(build.arg(&recipe.patch).args([recipe.flags, compiler, defaults]))?;
             fs::rename(&out, &done).context("move", out.display())?;
             fs::remove_dir_all(&work).context("remove", work.display())?;
         }
@@ -89,6 +115,11 @@ impl UBoot {
         let mut make = Command::new(house.source(FILES)?.join("rota-uboot"));
         make.arg(house.source(MACHINES)?.join(format!("{machine}.conf"))).args([&folder, &built_in]);
         run::output(&mut make).map(|_| UBoot { folder })
+    }
+
+    /// What the build left: [`BINARY`] and `u-boot-initial-env`.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Puts the loader beside the disk, where the machine's emulator looks for it.
@@ -131,9 +162,15 @@ impl Copies {
         variables(&self.0, disk)
     }
 
-    /// What they say. Without a trial both must say the same: what holds is in both copies.
+    /// What they say where the slots are partitions 2 and 3.
     pub fn loader(&self, disk: &Path) -> Result<Loader> {
-        let loader = loader(&self.0, disk)?;
+        self.loader_of(disk, [2, 3])
+    }
+
+    /// What they say; `slots` are the numbers of the two slots' partitions. Without a trial both must say the same: what holds is
+    /// in both copies.
+    pub fn loader_of(&self, disk: &Path, slots: [usize; 2]) -> Result<Loader> {
+        let loader = loader(&self.0, disk, slots)?;
         let same = text(&self.0[0]) == text(&self.0[1]);
         if !loader.trial && !same {
             return Err(Error::Unexpected {
@@ -146,23 +183,9 @@ impl Copies {
     }
 }
 
-/// What an environment of one copy or two says.
-pub fn loader(copies: &[Vec<u8>], disk: &Path) -> Result<Loader> {
-    let variables = variables(copies, disk)?;
-    let value = |key: &str| variables.get(key).map_or("", String::as_str);
-    let trial = value("upgrade_available") == "1";
-    let named = match value("mender_boot_part") {
-        "2" => Slot::A,
-        "3" => Slot::B,
-        other => {
-            return Err(Error::Unexpected {
-                what: "mender_boot_part in U-Boot's environment".into(),
-                expected: "2 or 3".into(),
-                found: other.into(),
-            })
-        }
-    };
-    Ok(Loader { committed: if trial { named.other() } else { named }, trial })
+/// What an environment of one copy or two says; `slots` are the numbers of the two slots' partitions.
+pub fn loader(copies: &[Vec<u8>], disk: &Path, slots: [usize; 2]) -> Result<Loader> {
+    Loader::read("U-Boot's environment", &variables(copies, disk)?, slots)
 }
 
 fn variables(copies: &[Vec<u8>], disk: &Path) -> Result<BTreeMap<String, String>> {

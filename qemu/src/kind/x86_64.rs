@@ -129,52 +129,57 @@ env_dir = \"/boot/efi/grub-mender-grubenv\"
     }
 
     fn qemu(&self, folder: &Path, disk: &str) -> Result<Command> {
-        let firmware = Path::new(OVMF).join("OVMF_CODE_4M.fd");
-        if !firmware.exists() {
-            return Err(Error::Missing { object: firmware, next: "run scripts/deps".into() });
-        }
-        let vars = folder.join("firmware-vars.fd");
-        if !vars.exists() {
-            fs::copy(Path::new(OVMF).join("OVMF_VARS_4M.fd"), &vars).context("write", vars.display())?;
-        }
-        let mut qemu = run::dependent("qemu-system-x86_64");
-        qemu.args("-accel tcg -M q35 -cpu max -m 256 -smp 2 -nodefaults -display none".split(' '));
-        qemu.args(["-serial", "stdio", "-serial", "chardev:shell"]);
-        qemu.arg("-drive")
-            .arg(format!("if=pflash,unit=0,format=raw,readonly=on,file={}", firmware.display()));
-        qemu.args(["-drive", "if=pflash,unit=1,format=raw,file=firmware-vars.fd"]);
+        let mut qemu = pc(folder)?;
         qemu.args(["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
         qemu.args(["-device", "nvme,drive=disk,serial=lab,bootindex=0"]);
-        qemu.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
         Ok(qemu)
     }
 
     fn loader(&self, disk: &Path) -> Result<Loader> {
-        let esp = disk.with_extension("esp");
-        fs::write(&esp, self.layout().take(disk, ESP)?).context("write", esp.display())?;
-        let (one, two) = (grub_copy(&esp, 1)?, grub_copy(&esp, 2)?);
-        if one != two {
-            return Err(Error::Unexpected {
-                what: "the two copies of GRUB's environment".into(),
-                expected: "the same in both".into(),
-                found: format!("{one:?} and {two:?}"),
-            });
-        }
-        let value = |key: &str| one.get(key).map_or("", String::as_str);
-        let trial = value("upgrade_available") == "1";
-        let named = match value("mender_boot_part") {
-            "2" => Slot::A,
-            "3" => Slot::B,
-            other => {
-                return Err(Error::Unexpected {
-                    what: "mender_boot_part in GRUB's environment".into(),
-                    expected: "2 or 3".into(),
-                    found: other.into(),
-                })
-            }
-        };
-        Ok(Loader { committed: if trial { named.other() } else { named }, trial })
+        loader(disk, &self.layout(), ESP, [2, 3])
     }
+}
+
+/// A PC with UEFI, the console on its first serial port, the lab's shell on the second one. It runs in `folder`.
+pub fn pc(folder: &Path) -> Result<Command> {
+    let firmware = Path::new(OVMF).join("OVMF_CODE_4M.fd");
+    if !firmware.exists() {
+        return Err(Error::Missing { object: firmware, next: "run scripts/deps".into() });
+    }
+    let vars = folder.join("firmware-vars.fd");
+    if !vars.exists() {
+        fs::copy(Path::new(OVMF).join("OVMF_VARS_4M.fd"), &vars).context("write", vars.display())?;
+    }
+    let mut qemu = run::dependent("qemu-system-x86_64");
+    qemu.args("-accel tcg -M q35 -cpu max -m 256 -smp 2 -nodefaults -display none".split(' '));
+    qemu.args(["-serial", "stdio", "-serial", "chardev:shell"]);
+    qemu.arg("-drive").arg(format!("if=pflash,unit=0,format=raw,readonly=on,file={}", firmware.display()));
+    qemu.args(["-drive", "if=pflash,unit=1,format=raw,file=firmware-vars.fd"]);
+    qemu.args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="]);
+    Ok(qemu)
+}
+
+/// What GRUB's records on the partition `esp` of a disk say; `slots` are the numbers of the two slots' partitions.
+pub fn loader(disk: &Path, layout: &Layout, esp: usize, slots: [usize; 2]) -> Result<Loader> {
+    let image = disk.with_extension("esp");
+    fs::write(&image, layout.take(disk, esp)?).context("write", image.display())?;
+    let (one, two) = (grub_copy(&image, 1)?, grub_copy(&image, 2)?);
+    if one != two {
+        return Err(Error::Unexpected {
+            what: "the two copies of GRUB's environment".into(),
+            expected: "the same in both".into(),
+            found: format!("{one:?} and {two:?}"),
+        });
+    }
+    Loader::read("GRUB's environment", &one, slots)
+}
+
+/// Makes GRUB with these modules and rota's first script.
+pub fn grub(house: &House, modules: &[&str], loader: &Path) -> Result<()> {
+    let mut mkimage = Command::new("grub-mkimage");
+    mkimage.args(["-O", "x86_64-efi", "-p", "/grub", "-o"]).arg(loader);
+    mkimage.arg("-c").arg(house.source(GRUB_FILES)?.join("rota-grub-embed.cfg"));
+    run::output(mkimage.args(modules)).map(drop)
 }
 
 fn make_esp(house: &House, work: &Path, esp: &Path) -> Result<()> {
@@ -184,10 +189,7 @@ fn make_esp(house: &House, work: &Path, esp: &Path) -> Result<()> {
     };
     let scripts = house.source(GRUB_FILES)?;
     let loader = work.join("BOOTX64.EFI");
-    let mut mkimage = Command::new("grub-mkimage");
-    mkimage.args(["-O", "x86_64-efi", "-p", "/grub", "-o"]).arg(&loader);
-    mkimage.arg("-c").arg(scripts.join("rota-grub-embed.cfg"));
-    run::output(mkimage.args(GRUB_MODULES))?;
+    grub(house, GRUB_MODULES, &loader)?;
 
     let env = write(
         "env",
