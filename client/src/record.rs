@@ -6,6 +6,7 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -104,7 +105,7 @@ pub struct Pair {
 impl Pair {
     /// Opens `NAME.0` and `NAME.1` in `folder`, each of `size` bytes, making what is missing if that is possible.
     /// Returns the newest content that is whole; `None` when there is none. Whatever lies there does not fail this:
-    /// ask `is_whole` before relying on it.
+    /// ask `fault` before relying on it.
     pub fn open(folder: &Path, name: &str, size: usize) -> (Pair, Option<Vec<u8>>) {
         let paths = paths(folder, name);
         let records = [read(&paths[0]), read(&paths[1])];
@@ -122,9 +123,14 @@ impl Pair {
         (pair, content)
     }
 
-    /// Whether both files are there in full size, so that neither a power cut nor a full disk can stop the next write.
-    pub fn is_whole(&self) -> bool {
-        (0..2).all(|at| self.is_there(at))
+    /// Why the next write cannot be relied on, if it cannot: a file is not there in full size, so that a full disk could stop it, or may not be
+    /// written to.
+    pub fn fault(&self) -> Option<String> {
+        (0..2).find_map(|at| match writable(&self.paths[at]) {
+            Err(error) => Some(format!("{}: {error}", self.paths[at].display())),
+            Ok(()) if !self.is_there(at) => Some(format!("{} is not whole", self.paths[at].display())),
+            Ok(()) => None,
+        })
     }
 
     /// Whether the newest record is one that `earlier` knew of, or wrote.
@@ -214,6 +220,24 @@ pub fn conditions(folder: &Path, name: &str) -> [Condition; 2] {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Condition::Missing,
         _ => Condition::Garbled,
     })
+}
+
+/// Why the pair `name` in `folder` cannot be written, touching nothing. What is yet to be made is no fault, nor what this user may not do.
+pub fn fault(folder: &Path, name: &str) -> Option<String> {
+    if let Err(error) = fs::metadata(folder) {
+        return Some(format!("{}: {error}", folder.display()));
+    }
+    paths(folder, name).iter().find_map(|path| match writable(path) {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
+            Some(format!("{}: {error}", path.display()))
+        }
+        _ => None,
+    })
+}
+
+/// Whether a file may be written to. It is opened for that, and closed again; a FIFO does not keep anybody waiting.
+fn writable(path: &Path) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(path).map(drop)
 }
 
 fn is_blank(path: &Path) -> bool {

@@ -42,6 +42,7 @@ impl Status {
             date::told(time);
         }
         let mut faults = device.faults();
+        faults.extend(Journal::fault_in(&device.paths.data));
         faults.extend(clock_fault());
         faults.extend(record.faults());
         let view = device.view();

@@ -1,7 +1,7 @@
 //! Whether the client feeds a hardware watchdog: the one of `[watchdog]`, never beside systemd, not stopped while a trial runs.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::slot::System;
@@ -29,6 +29,21 @@ pub fn start(config: &Config, system: &System) -> Option<Watchdog> {
             None
         }
     }
+}
+
+/// `bootstatus` of a watchdog that has caused the last restart (`WDIOF_CARDRESET`).
+const CARD_RESET: u32 = 0x20;
+
+/// Whether this watchdog, a folder below `/sys/class/watchdog`, says that it has caused the last restart. Not every one can say.
+pub fn has_restarted(dog: &Path) -> bool {
+    let status = fs::read_to_string(dog.join("bootstatus")).ok().and_then(|text| text.trim().parse().ok());
+    status.is_some_and(|status: u32| status & CARD_RESET != 0)
+}
+
+/// Whether any watchdog says so.
+pub fn any_has_restarted(system: &System) -> bool {
+    let dogs = fs::read_dir(system.file("/sys/class/watchdog"));
+    dogs.into_iter().flatten().flatten().any(|dog| has_restarted(&dog.path()))
 }
 
 /// What systemd's configuration says of `RuntimeWatchdogSec`, when systemd runs and feeds a watchdog.

@@ -418,11 +418,39 @@ fn without_room_for_the_journal_nothing_is_armed() {
     machine.run_to_report(&server);
     assert_eq!(machine.boot_state(), SETTLED);
     assert!(server.failure().0.contains("journal"), "{}", server.failure().0);
-    assert!(server.inventory()["faults"].to_string().contains("the journal has no room"));
+    assert!(server.inventory()["faults"].to_string().contains("the journal cannot be written"));
     for file in in_the_way {
         fs::remove_dir_all(machine.paths.data.join(file)).unwrap();
     }
     works(&server, &machine);
+}
+
+#[test]
+fn a_journal_that_comes_back_goes_on() {
+    let server = Server::start();
+    let machine = Machine::new(&server);
+    server.deploy("rel-2", Artifact::new("rel-2", b"x").bytes());
+    assert_eq!(machine.run_to_report(&server), Exit::Restarting);
+    let data = machine.paths.data.clone();
+    let away = ["journal.0", "journal.1"].map(|name| (data.join(name), data.join(format!("{name}.away"))));
+    for (here, there) in &away {
+        fs::rename(here, there).unwrap();
+    }
+    assert_eq!(machine.power_on(), Slot::B);
+    assert_eq!(machine.power_on(), Slot::A);
+    server.trick(move |request| {
+        if request.path.ends_with("/attributes") {
+            away.iter().for_each(|(here, there)| drop(fs::rename(there, here)));
+        }
+        None
+    });
+    // Whoever started the client starts it again.
+    assert_eq!(machine.run(&server, |_| false), Exit::Stopped);
+    server.no_trick();
+    machine.run_to_report(&server);
+    // What the client noted meanwhile took the place of the newest record; the one before is true, too.
+    let (reason, _) = server.failure();
+    assert!(reason.contains("trial of slot B was being armed; it may have been booted"), "{reason}");
 }
 
 #[test]

@@ -141,6 +141,20 @@ fn a_trial_that_never_ran_is_reported_by_the_slot_that_comes_back() {
 }
 
 #[test]
+fn what_comes_back_by_a_watchdog_says_so() {
+    let (server, machine, _) = deployed();
+    machine.run_to_report(&server);
+    assert_eq!(machine.power_on(), Slot::B);
+    assert_eq!(machine.power_on(), Slot::A);
+    let dog = machine.folder.join("system/sys/class/watchdog/watchdog0");
+    std::fs::create_dir_all(&dog).unwrap();
+    std::fs::write(dog.join("bootstatus"), "32\n").unwrap();
+    machine.run_to_report(&server);
+    let (reason, _) = server.failure();
+    assert!(reason.ends_with("never reported; a watchdog caused the last restart"), "{reason}");
+}
+
+#[test]
 fn a_trial_that_does_not_reach_the_server_rolls_back_and_tells_why() {
     let (server, mut machine, _) = deployed();
     machine.run_to_report(&server);

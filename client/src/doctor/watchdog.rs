@@ -5,11 +5,9 @@ use std::path::PathBuf;
 
 use super::Doctor;
 use crate::finding::Finding;
-use crate::watchdog::by_systemd;
+use crate::watchdog::{by_systemd, has_restarted};
 
 const WATCHDOG: &str = "watchdog";
-/// The restart before was the watchdog's (`WDIOF_CARDRESET`).
-const CARD_RESET: u32 = 0x20;
 
 /// Who feeds it, and what that is worth.
 pub fn check(doctor: &mut Doctor) -> Vec<Finding> {
@@ -88,8 +86,7 @@ fn describe(dog: Option<&PathBuf>) -> String {
     if says(dog, "nowayout").as_deref() == Some("1") {
         text += ", cannot be stopped";
     }
-    let status = says(dog, "bootstatus").and_then(|text| text.parse::<u32>().ok());
-    if status.is_some_and(|status| status & CARD_RESET != 0) {
+    if has_restarted(dog) {
         text += ", caused the last restart";
     }
     text

@@ -16,11 +16,11 @@ fn text(content: Option<Vec<u8>>) -> Option<String> {
 fn remembers_the_newest() {
     let folder = testing::folder();
     let (mut pair, content) = open(&folder);
-    assert_eq!((pair.is_whole(), content), (true, None));
+    assert_eq!((pair.fault(), content), (None, None));
     for number in 0..5 {
         pair.write(format!("content {number}").as_bytes()).unwrap();
         let (again, content) = open(&folder);
-        assert!(again.is_whole());
+        assert!(again.fault().is_none());
         assert_eq!(text(content), Some(format!("content {number}")));
     }
     assert_eq!(text(newest_content(&folder, "journal")).as_deref(), Some("content 4"));
@@ -81,7 +81,7 @@ fn whatever_lies_there_stops_nothing() {
         pair.write(b"two").unwrap();
         spoil(&folder.join("journal.1"));
         let (mut pair, content) = open(&folder);
-        assert_eq!((pair.is_whole(), text(content).as_deref()), (true, Some("one")), "case {case}");
+        assert_eq!((pair.fault(), text(content).as_deref()), (None, Some("one")), "case {case}");
         pair.write(b"three").unwrap();
         spoil(&folder.join("journal.0"));
         assert_eq!(text(open(&folder).1).as_deref(), Some("three"), "case {case}");
@@ -95,13 +95,13 @@ fn a_folder_in_the_place_of_a_record_is_moved_aside_or_told() {
         fs::create_dir_all(folder.join(name)).unwrap();
     }
     let (mut pair, _) = open(&folder);
-    assert!(!pair.is_whole());
+    assert!(pair.fault().is_some());
     pair.write(b"one").unwrap();
     assert!(pair.write(b"two").unwrap_err().to_string().contains("journal.1"));
     assert_eq!(text(open(&folder).1).as_deref(), Some("one"));
     fs::remove_dir_all(folder.join("journal.1.aside")).unwrap();
     let (mut pair, _) = open(&folder);
-    assert!(pair.is_whole() && folder.join("journal.1.aside/inside").is_dir());
+    assert!(pair.fault().is_none() && folder.join("journal.1.aside/inside").is_dir());
     pair.write(b"two").unwrap();
     assert_eq!(text(open(&folder).1).as_deref(), Some("two"));
 }
@@ -111,10 +111,10 @@ fn another_size_keeps_the_content() {
     let folder = testing::folder();
     open(&folder).0.write(b"kept").unwrap();
     let (pair, content) = Pair::open(&folder, "journal", 2 * SIZE);
-    assert_eq!((pair.is_whole(), text(content).as_deref()), (true, Some("kept")));
+    assert_eq!((pair.fault(), text(content).as_deref()), (None, Some("kept")));
     assert_eq!(fs::metadata(folder.join("journal.0")).unwrap().len(), 2 * SIZE as u64);
     let (mut pair, content) = open(&folder);
-    assert_eq!((pair.is_whole(), text(content).as_deref()), (true, Some("kept")));
+    assert_eq!((pair.fault(), text(content).as_deref()), (None, Some("kept")));
     assert_eq!(
         fs::metadata(folder.join("journal.0")).unwrap().len(),
         2 * SIZE as u64,
@@ -159,7 +159,7 @@ fn a_power_cut_leaves_the_old_or_the_new() {
             let length = content.map_or(0, |content| content.len());
             let allowed = &lengths[done.get()..lengths.len().min(done.get() + 2)];
             assert!(allowed.contains(&length), "cut at {at} ({loss:?}): {length}, not {allowed:?}");
-            assert!(pair.is_whole());
+            assert!(pair.fault().is_none());
             fault::run(Fault::Never, || pair.write(b"after").unwrap());
             assert_eq!(text(newest_content(&folder, "journal")).as_deref(), Some("after"));
             if outcome.result.is_some() {
@@ -180,7 +180,7 @@ fn a_full_disk_stops_no_write_once_both_are_there() {
             pair.write(format!("{number}").as_bytes()).unwrap();
         }
         let (fresh, content) = Pair::open(&folder, "never", SIZE);
-        assert_eq!((fresh.is_whole(), content), (false, None));
+        assert_eq!((fresh.fault().is_some(), content), (true, None));
     });
     assert!(outcome.result.is_some());
     assert_eq!(text(open(&folder).1).as_deref(), Some("9"));

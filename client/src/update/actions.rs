@@ -111,7 +111,12 @@ impl Engine {
     fn ask(&mut self) -> Result<(Outcome, Option<Duration>), (Halt, Option<Duration>)> {
         let nothing = |again| Ok((Outcome::Nothing, again));
         self.take_lock().map_err(|halt| (halt, None))?;
-        if self.journal.record.update.is_some() {
+        if let Some(update) = &self.journal.record.update {
+            if update.attempt.deployment.is_some() {
+                // The data partition was not there when this client started.
+                log::warn!("the journal has come back, with an update under way; starting anew");
+                return Err((Halt::Stopped, None));
+            }
             log::info!(
                 "an update that was installed by hand waits to be committed or rolled back; not polling"
             );
@@ -182,10 +187,8 @@ impl Engine {
 
     /// Makes the next boot the trial, and records that.
     pub(super) fn arm(&mut self) -> Result<(), Halt> {
-        if !self.journal.is_whole() {
-            return Err(Halt::Failed(
-                "no trial is armed while the journal has no room on the data partition".into(),
-            ));
+        if let Some(why) = self.journal.fault() {
+            return Err(Halt::Failed(format!("{why}; no trial is armed without it")));
         }
         self.with_handler((), Handler::arm)?;
         let boot = self.device.system.boot_id();

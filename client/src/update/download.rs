@@ -62,10 +62,8 @@ impl Engine {
         }
         self.check_signature(&reader)?;
         self.check_header(&header)?;
-        if !self.journal.is_whole() {
-            return Err(Halt::Failed(
-                "no update is begun while the journal has no room on the data partition".into(),
-            ));
+        if let Some(why) = self.journal.fault() {
+            return Err(Halt::Failed(format!("{why}; no update is begun without it")));
         }
         let epoch = self.check_epoch(&header)?;
         let payload_type = header.payloads[0].payload_type.clone();

@@ -17,6 +17,8 @@ const ATTEMPTS: usize = 10;
 const EVENTS: usize = 24;
 /// Longest event or reason, in characters.
 const TEXT: usize = 400;
+/// How a sentence about a journal that fails begins.
+const UNWRITABLE: &str = "the journal cannot be written";
 /// How many states one update may save (protocol: state-loop).
 pub const SAVES: u32 = 28;
 
@@ -240,16 +242,22 @@ impl Journal {
         record::newest_content(folder, "journal").and_then(|content| read(&content).ok()).unwrap_or_default()
     }
 
+    /// Why the journal in `folder` cannot be written, if it cannot; changes nothing.
+    pub fn fault_in(folder: &Path) -> Option<String> {
+        record::fault(folder, "journal").map(|why| format!("{UNWRITABLE}: {why}"))
+    }
+
+    /// Why the next `save` would fail, as far as that can be known. A full disk is no reason.
+    pub fn fault(&self) -> Option<String> {
+        let why = if self.is_foreign { Some(self.pair.kept().to_string()) } else { self.pair.fault() };
+        why.map(|why| format!("{UNWRITABLE}: {why}"))
+    }
+
     /// From now on it is this client's, and written in its newest format: its slot is not on trial. Until then it is kept for
     /// the client of the committed slot, in that one's format.
     pub fn adopt(&mut self) {
         self.record.format = Formats::of_client().newest;
         self.is_foreign = false;
-    }
-
-    /// Whether nothing can stop the next `save`, not even a full disk.
-    pub fn is_whole(&self) -> bool {
-        self.pair.is_whole() && !self.is_foreign
     }
 
     /// Makes the record durable. When it has grown too large, old attempts make room.
@@ -297,7 +305,7 @@ mod tests {
     fn what_was_saved_is_there_after_a_restart() {
         let folder = crate::testing::folder();
         let mut journal = Journal::open(&folder);
-        assert!(journal.is_whole());
+        assert_eq!(journal.fault(), None);
         let update =
             Update { state: Some(State::ArtifactReboot), origin: Some(Slot::A), ..Update::default() };
         journal.record.update = Some(update);
@@ -328,6 +336,22 @@ mod tests {
     }
 
     #[test]
+    fn what_keeps_it_from_being_written_is_said() {
+        let folder = crate::testing::folder();
+        let journal = Journal::open(&folder);
+        assert_eq!((journal.fault(), Journal::fault_in(&folder)), (None, None));
+        std::fs::remove_file(folder.join("journal.1")).unwrap();
+        // The daemon would make it; whoever has it open finds it missing.
+        assert!(journal.fault().unwrap().contains("journal.1: No such file"));
+        assert_eq!(Journal::fault_in(&folder), None);
+        std::fs::create_dir(folder.join("journal.1")).unwrap();
+        for fault in [journal.fault(), Journal::fault_in(&folder)] {
+            assert!(fault.unwrap().starts_with("the journal cannot be written: "));
+        }
+        assert!(Journal::fault_in(&folder.join("nowhere")).unwrap().contains("nowhere: No such file"));
+    }
+
+    #[test]
     fn unknown_fields_and_states_are_read_and_later_formats_are_lost() {
         let known =
             r#"{"format":1,"new":{"x":1},"update":{"state":"artifact_bless","more":2},"attempts":[{}]}"#;
@@ -353,14 +377,14 @@ mod tests {
         assert_eq!(format(), later.newest);
         record::pretend(FORMATS);
         let mut old = Journal::open(&folder);
-        assert!(!old.is_whole() && old.record == Record::default());
+        assert!(old.fault().is_some() && old.record == Record::default());
         assert!(old.save().unwrap_err().to_string().contains("another version"));
         record::pretend(later);
         assert_eq!(Journal::open(&folder).record, new.record);
         record::pretend(FORMATS);
         old.adopt();
         old.save().unwrap();
-        assert!(old.is_whole() && format() == FORMATS.newest);
+        assert!(old.fault().is_none() && format() == FORMATS.newest);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod standalone;
 pub mod state;
 mod timers;
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::config::Paths;
@@ -99,10 +100,10 @@ impl Engine {
     /// The same with this server.
     pub fn with(device: Device, server: Server, signals: Signals) -> Engine {
         let paths = device.paths.clone();
-        if let Err(error) =
-            std::fs::create_dir_all(&paths.data).and_then(|()| std::fs::create_dir_all(&paths.run))
-        {
-            log::error!("{} or {}: {error}", paths.data.display(), paths.run.display());
+        for folder in [&paths.data, &paths.run] {
+            if let Err(why) = make_folder(folder) {
+                log::error!("{why}");
+            }
         }
         let journal = Journal::open(&paths.data);
         let provides = Provides::open(&paths);
@@ -243,11 +244,7 @@ impl Engine {
     pub fn faults(&self) -> Vec<String> {
         let mut faults = self.device.faults();
         faults.extend(self.boot_faults.iter().cloned());
-        if !self.journal.is_whole() {
-            faults.push(
-                "the journal has no room on the data partition; updates are refused until it has".into(),
-            );
-        }
+        faults.extend(self.journal.fault().map(|why| format!("{why}; updates are refused until it can")));
         faults.extend(crate::epoch::of_image(&self.device.paths).err());
         faults.extend(clock_fault());
         faults.extend(self.journal.record.faults());
@@ -279,6 +276,16 @@ impl Engine {
         self.bootstrapped = Some(bootstrapped);
         Ok(())
     }
+}
+
+/// Makes a folder, unless it is a link to where nothing is: then what should be mounted there is not.
+fn make_folder(folder: &Path) -> Result<(), String> {
+    std::fs::create_dir_all(folder).map_err(|error| match std::fs::read_link(folder) {
+        Ok(to) => {
+            format!("{} leads to {}, which is not there; is it mounted?", folder.display(), to.display())
+        }
+        Err(_) => format!("{}: {error}", folder.display()),
+    })
 }
 
 /// What is wrong with the system's clock.

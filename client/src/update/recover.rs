@@ -220,7 +220,14 @@ impl Engine {
             }
         };
         log::info!("the client was stopped in {}; going on with {}", state.words(), next.words());
-        if let Some(why) = failure {
+        if let Some(mut why) = failure {
+            if crate::watchdog::any_has_restarted(&self.device.system) {
+                why += "; a watchdog caused the last restart";
+            }
+            // Then the trial's client may have known more than it could write down.
+            if let Some(fault) = self.journal.fault() {
+                why += &format!("; {fault}");
+            }
             self.failed(state, &why);
         }
         if next == State::AfterCommit {
