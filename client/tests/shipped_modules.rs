@@ -78,6 +78,8 @@ impl Bench {
         }
         let path = format!("{}:{}", self.folder.join("tools").display(), std::env::var("PATH").unwrap());
         command.arg(module).arg(call).arg(self.folder.join("tree")).env("PATH", path);
+        // For the modules with containers.
+        command.env("ROTA_ENGINE", "podman").env("ROTA_DATA_DIR", self.place());
         command
     }
 
@@ -323,4 +325,109 @@ fn packages_go_to_dpkg_all_at_once() {
         fs::read_to_string(note).unwrap(),
         format!("{options} --configure -a\n{options} --install files/a.deb files/b.deb\n")
     );
+}
+
+/// A podman-compose that only says what it did, so that the module can be stopped at every command.
+#[test]
+fn a_compose_project_is_replaced_as_a_whole() {
+    for shell in SHELLS {
+        let bench = Bench::new("docker-compose", shell);
+        let tree = bench.folder.join("tree");
+        fs::create_dir(tree.join("header")).unwrap();
+        fs::write(tree.join("header/meta-data"), r#"{"version": "1", "project_name": "app"}"#).unwrap();
+        let project = bench.place().join("docker-compose/app");
+        // What runs is what lay in the folder when it was last started.
+        program(
+            &bench.folder.join("tools/podman-compose"),
+            &format!(
+                "#!/bin/sh\nfor word; do :; done\ncase $word in down) rm -f {0}/running ;; *) cp compose.yaml {0}/running ;; esac\n",
+                bench.place().display()
+            ),
+        );
+        let pack = |content: &str, archive: &Path| {
+            let from = bench.folder.join("from");
+            fs::create_dir_all(&from).unwrap();
+            fs::write(from.join("compose.yaml"), content).unwrap();
+            let tar = Command::new("tar").arg("-cf").arg(archive).arg("-C").arg(from).arg(".").status();
+            assert!(tar.unwrap().success());
+        };
+        pack("new", &tree.join("files/manifests.tar"));
+        bench.sweep(&|| ());
+        bench.sweep(&|| {
+            fs::create_dir_all(project.join("current")).unwrap();
+            fs::write(project.join("current/compose.yaml"), "old").unwrap();
+            fs::write(bench.place().join("running"), "old").unwrap();
+        });
+        for (wrong, why) in [(r#"{"project_name": "../app"}"#, "project_name is"), ("{}", "project_name is")]
+        {
+            fs::write(tree.join("header/meta-data"), wrong).unwrap();
+            let output = bench.output("ArtifactInstall");
+            assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains(why));
+        }
+    }
+}
+
+/// Real packages, with a data base and a root of the test's.
+#[test]
+fn rpm_packages_are_installed_all_at_once() {
+    for shell in [Shell::Dash, Shell::DashOnBusyBox] {
+        let bench = Bench::new("rpm", shell);
+        assert_eq!(
+            (bench.call("SupportsRollback"), bench.call("NeedsArtifactReboot")),
+            ("No\n".into(), "No\n".into())
+        );
+        let here = bench.folder.display();
+        program(
+            &bench.folder.join("tools/rpm"),
+            &format!("#!/bin/sh\nexec /usr/bin/rpm --root {here}/place --dbpath /db \"$@\"\n"),
+        );
+        let version = |name: &str| {
+            let query = bench.folder.join("tools/rpm");
+            let output =
+                Command::new(query).args(["-q", "--queryformat", "%{VERSION}", name]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        rpm(&bench, "app", "2");
+        rpm(&bench, "data", "1");
+        for call in ["ArtifactInstall", "ArtifactInstall"] {
+            bench.call(call);
+        }
+        assert_eq!((version("app").as_str(), version("data").as_str()), ("2", "1"));
+        assert_eq!(fs::read_to_string(bench.place().join("opt/app")).unwrap(), "2\n");
+        // An older one is an update like any other.
+        bench.begin_anew();
+        fs::remove_dir_all(bench.folder.join("tree/files")).unwrap();
+        fs::create_dir(bench.folder.join("tree/files")).unwrap();
+        rpm(&bench, "app", "1");
+        bench.call("ArtifactInstall");
+        assert_eq!((version("app").as_str(), version("data").as_str()), ("1", "1"));
+        bench.file("garbage.rpm", "garbage");
+        assert!(!bench.output("ArtifactInstall").status.success());
+        assert_eq!(fs::read_to_string(bench.place().join("opt/app")).unwrap(), "1\n");
+    }
+}
+
+/// Builds a package that brings a file of its name, with its version in it.
+fn rpm(bench: &Bench, name: &str, version: &str) {
+    let spec = format!(
+        "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: s\nLicense: MIT\nBuildArch: noarch\n%description\nd\n\
+         %install\nmkdir -p %{{buildroot}}/opt\necho {version} >%{{buildroot}}/opt/{name}\n%files\n/opt/{name}\n"
+    );
+    let file = bench.folder.join(format!("{name}.spec"));
+    fs::write(&file, spec).unwrap();
+    let here = bench.folder.display();
+    let defines = [
+        format!("_topdir {here}/rpmbuild"),
+        format!("_rpmdir {here}/rpms"),
+        format!("_dbpath {here}/build-db"),
+    ];
+    let mut build = Command::new("rpmbuild");
+    for define in defines {
+        build.arg("--define").arg(define);
+    }
+    let output = build.arg("-bb").arg(&file).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let package = format!("{name}-{version}-1.noarch.rpm");
+    fs::copy(bench.folder.join("rpms/noarch").join(&package), bench.folder.join("tree/files").join(package))
+        .unwrap();
 }

@@ -82,6 +82,27 @@ fn packages_scripts_and_containers() {
 }
 
 #[test]
+fn compose_projects() {
+    let folder = Folder::new("gen-compose");
+    folder.file("app/docker-compose.yml", "services: {}\n");
+    folder.file("images", "images");
+    folder.sh("gzip images").good();
+    gen(&folder, "docker-compose --manifests-dir app --project-name app --images images.gz").good();
+    let payload = payload(&folder);
+    assert_eq!(payload["type"], "docker-compose");
+    assert_eq!(payload["meta_data"], json!({"project_name": "app", "version": "1"}));
+    assert_eq!(payload["provides"], json!({"data-docker.mender-docker-compose_app.version": "rel-1"}));
+    assert!(folder.sh("tar -tf dumped/manifests.tar").good().out().contains("./docker-compose.yml"));
+    folder.sh("cmp dumped/images.tar.gz images.gz").good();
+    gen(&folder, "docker-compose --manifests-dir app --project-name app").good();
+    for wrong in
+        ["-m app -p App", "-m . -p app", "-m app -p app --images app/docker-compose.yml", "-m none -p app"]
+    {
+        gen(&folder, &format!("docker-compose {wrong}")).fails_with(1);
+    }
+}
+
+#[test]
 fn what_follows_the_dashes_goes_to_write() {
     let folder = Folder::new("gen-rest");
     folder.file("run.sh", "content\n");

@@ -2,7 +2,8 @@
 //! `write module-image` with the files that its module expects.
 use std::{
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
@@ -59,6 +60,20 @@ pub enum Gen {
     Docker(Containers),
     /// Podman containers.
     Podman(Containers),
+    /// A compose project, of Docker's or podman's.
+    DockerCompose {
+        /// The folder of its compose file, with what that file needs.
+        #[arg(short, long)]
+        manifests_dir: PathBuf,
+        /// The name of the project.
+        #[arg(short, long)]
+        project_name: String,
+        /// Its images, as `docker save IMAGE… | gzip` or `podman save` writes them; without it the device gets them from a registry.
+        #[arg(short, long)]
+        images: Option<PathBuf>,
+        #[command(flatten)]
+        common: Common,
+    },
     /// A new message of the day.
     Banner {
         /// The message.
@@ -106,7 +121,7 @@ pub struct Containers {
     common: Common,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Common {
     /// The artifact's name.
     #[arg(short = 'n', long)]
@@ -129,6 +144,16 @@ pub struct Common {
     /// What follows `--` goes to `write module-image`.
     #[arg(last = true)]
     rest: Vec<OsString>,
+}
+
+impl Common {
+    /// A project has a version of its own, which outlives the root file system.
+    fn of_compose(&self, project: &str) -> Common {
+        let mut common = self.clone();
+        common.software_filesystem.get_or_insert_with(|| "data-docker".into());
+        common.software_name.get_or_insert_with(|| format!("mender-docker-compose_{project}").into());
+        common
+    }
 }
 
 /// What goes into the payload.
@@ -154,6 +179,10 @@ pub fn run(what: &Gen, style: &Style) -> Result<(), Fail> {
         Gen::Dfu(list) => ("dfu", list.with_suffix("")?),
         Gen::Docker(containers) => ("docker", containers.content(&folder)?),
         Gen::Podman(containers) => ("podman", containers.content(&folder)?),
+        Gen::DockerCompose { manifests_dir, project_name, images, common } => {
+            let content = compose(manifests_dir, project_name, images.as_deref(), &folder)?;
+            return write("docker-compose", &content, &common.of_compose(project_name), style);
+        }
         Gen::Banner { text, .. } => ("banner", meta_data(&folder, &json!({"banner_text": text}))?),
         Gen::InstallSnap { snaps, .. } => ("install_snap", meta_data(&folder, &json!({"snaps": snaps}))?),
         Gen::Reboot { .. } => ("reboot", Content::default()),
@@ -166,6 +195,7 @@ impl Gen {
         match self {
             Self::SingleFile { common, .. }
             | Self::Directory { common, .. }
+            | Self::DockerCompose { common, .. }
             | Self::Banner { common, .. }
             | Self::InstallSnap { common, .. }
             | Self::Reboot { common } => common,
@@ -228,24 +258,71 @@ fn directory(dest_dir: &str, directory: &Path, folder: &TemporaryFolder) -> Resu
         return Err(Fail::new(ARGUMENTS, "the whole root file system cannot be replaced"));
     }
     let archive = folder.path().join("update.tar");
-    let act = format!("cannot pack {}", directory.display());
     if directory.is_dir() {
-        let mut tar = Command::new("tar");
-        tar.args(["--create", "--sort=name", "--file"]).arg(&archive);
-        if let Some(time) = files::source_date_epoch() {
-            tar.args([format!("--mtime=@{time}"), "--clamp-mtime".to_owned()]);
-        }
-        let status =
-            tar.arg("--directory").arg(directory).arg(".").status().during(SYSTEM, "cannot run tar")?;
-        if !status.success() {
-            return Err(Fail::new(SYSTEM, format_args!("{act}: tar ended with {status}")));
-        }
-        make_plain(&archive).during(CREATE, act)?;
+        pack(directory, &archive)?;
     } else {
-        let absolute = fs::canonicalize(directory).during(ARGUMENTS, &act)?;
-        std::os::unix::fs::symlink(absolute, &archive).during(CREATE, act)?;
+        link(directory, &archive)?;
     }
     Ok(Content { files: vec![archive, text(folder, "dest_dir", dest_dir)?], meta_data: None })
+}
+
+fn compose(
+    manifests: &Path,
+    project: &str,
+    images: Option<&Path>,
+    folder: &TemporaryFolder,
+) -> Result<Content, Fail> {
+    const NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+    if !project.chars().all(plain) || !project.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        let message = format!("{project:?}: expected the name of a project: small letters, digits, - and _");
+        return Err(Fail::new(ARGUMENTS, message));
+    }
+    if !NAMES.iter().any(|name| manifests.join(name).is_file()) {
+        let message = format!("{} has no {}", manifests.display(), NAMES.join(", "));
+        return Err(Fail::new(ARGUMENTS, message));
+    }
+    let archive = folder.path().join("manifests.tar");
+    pack(manifests, &archive)?;
+    let mut content = meta_data(folder, &json!({"project_name": project, "version": "1"}))?;
+    content.files.push(archive);
+    if let Some(images) = images {
+        let archive = folder.path().join("images.tar.gz");
+        let act = format!("cannot read {}", images.display());
+        let mut begin = [0; 2];
+        fs::File::open(images).and_then(|mut file| file.read_exact(&mut begin)).during(ARGUMENTS, &act)?;
+        if begin != [0x1f, 0x8b] {
+            return Err(Fail::new(
+                ARGUMENTS,
+                format_args!("{}: expected a file that gzip has packed", images.display()),
+            ));
+        }
+        link(images, &archive)?;
+        content.files.push(archive);
+    }
+    Ok(content)
+}
+
+/// An archive of what is in a folder.
+fn pack(directory: &Path, archive: &Path) -> Result<(), Fail> {
+    let act = format!("cannot pack {}", directory.display());
+    let mut tar = Command::new("tar");
+    tar.args(["--create", "--sort=name", "--file"]).arg(archive);
+    if let Some(time) = files::source_date_epoch() {
+        tar.args([format!("--mtime=@{time}"), "--clamp-mtime".to_owned()]);
+    }
+    let status = tar.arg("--directory").arg(directory).arg(".").status().during(SYSTEM, "cannot run tar")?;
+    if !status.success() {
+        return Err(Fail::new(SYSTEM, format_args!("{act}: tar ended with {status}")));
+    }
+    make_plain(archive).during(CREATE, act)
+}
+
+/// A file under the name that the module expects.
+fn link(file: &Path, to: &Path) -> Result<(), Fail> {
+    let act = format!("cannot pack {}", file.display());
+    let absolute = fs::canonicalize(file).during(ARGUMENTS, &act)?;
+    std::os::unix::fs::symlink(absolute, to).during(CREATE, act)
 }
 
 fn check_absolute(dest_dir: &str) -> Result<(), Fail> {
