@@ -162,7 +162,8 @@ impl Config {
         )
     }
 
-    fn load_with(paths: &Paths, environment: impl Iterator<Item = (String, String)>) -> Config {
+    /// The same with another environment: names of variables and their values.
+    pub fn load_with(paths: &Paths, environment: impl Iterator<Item = (String, String)>) -> Config {
         let mut config = Config::default();
         let mender = paths.mender_files();
         config.merge_mender(&mender);

@@ -80,6 +80,12 @@ pub fn remove(path: &Path) -> io::Result<()> {
     sync_folder(path)
 }
 
+/// The same with what an unfinished `replace` left beside it.
+pub fn erase(path: &Path) -> io::Result<()> {
+    remove(&temporary(path)?)?;
+    remove(path)
+}
+
 /// Removes the folder `path` with all that is in it: durably as a whole first, then piece by piece. Absent is fine.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let doomed = temporary(path)?;
@@ -103,6 +109,23 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
     fault::point(Kind::Create, path)?;
     fs::create_dir(path)?;
+    sync_folder(path)
+}
+
+/// Makes `path` a symbolic link to `target`, durably. One that is there already is fine.
+pub fn link(target: &Path, path: &Path) -> io::Result<()> {
+    if fs::read_link(path).is_ok_and(|there| there == target) {
+        return Ok(());
+    }
+    fault::point(Kind::Create, path)?;
+    fault::changing(|| Change::Appeared { path: path.to_owned() });
+    std::os::unix::fs::symlink(target, path)?;
+    sync_folder(path)
+}
+
+/// Gives the file `from` the name of `path`, in the same folder, durably and over what is there. Needs no space.
+pub fn move_over(from: &Path, path: &Path) -> io::Result<()> {
+    rename(from, path)?;
     sync_folder(path)
 }
 
