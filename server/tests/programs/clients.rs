@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const DEPLOYMENTS: &str = "/api/management/v1/deployments/deployments";
+pub const DEPLOYMENTS: &str = "/api/management/v1/deployments/deployments";
 
 /// Fails when the content says so, waits when it says so, and else keeps the content.
 const MODULE: &str = r#"#!/bin/sh
@@ -30,13 +30,13 @@ exit 0
 
 /// Which client.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Program {
+pub enum Program {
     Mender,
     Rota,
 }
 
 /// A client with folders of its own.
-struct Device {
+pub struct Device {
     program: Program,
     folder: tempfile::TempDir,
     mac: String,
@@ -45,7 +45,7 @@ struct Device {
 
 impl Device {
     /// Set up for the server behind `url`.
-    fn new(program: Program, server: &Server, url: &str, number: u8) -> Device {
+    pub fn new(program: Program, server: &Server, url: &str, number: u8) -> Device {
         let folder = tempfile::tempdir().unwrap();
         let device = Device { program, folder, mac: format!("02:00:00:00:01:{number:02x}"), child: None };
         let path = |name: &str| device.path(name);
@@ -73,7 +73,7 @@ impl Device {
         device
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -103,13 +103,13 @@ impl Device {
     }
 
     /// What the server knows of it.
-    fn known(&self, admin: &Client) -> Option<Value> {
+    pub fn known(&self, admin: &Client) -> Option<Value> {
         let all = admin.get("/api/management/v2/devauth/devices?per_page=500").expect(200).json();
         all.as_array().unwrap().iter().find(|one| one["identity_data"]["mac"] == self.mac.as_str()).cloned()
     }
 
     /// Waits until it asks, accepts its pending key, and returns the device's id.
-    fn accept(&self, admin: &Client) -> String {
+    pub fn accept(&self, admin: &Client) -> String {
         let pending = |device: &Value| {
             let sets = device["auth_sets"].as_array().unwrap();
             sets.iter().find(|set| set["status"] == "pending").map(|set| text(&set["id"]))
@@ -135,33 +135,39 @@ impl Drop for Device {
     }
 }
 
-fn upload(admin: &Client, name: &str, content: &[u8]) {
+pub fn upload(admin: &Client, name: &str, content: &[u8]) {
     admin.upload(&make(&Plan { name, file: ("content", content), ..Default::default() })).expect(201);
 }
 
 /// Where a device of a deployment is.
-fn part(admin: &Client, deployment: &str) -> Value {
+pub fn part(admin: &Client, deployment: &str) -> Value {
     admin.get(&format!("{DEPLOYMENTS}/{deployment}/devices/list")).expect(200).json()[0].clone()
 }
 
 #[track_caller]
-fn wait_for_status(admin: &Client, deployment: &str, status: &str) {
+pub fn wait_for_status(admin: &Client, deployment: &str, status: &str) {
     wait_for(&format!("the device reports {status}"), || part(admin, deployment)["status"] == status);
 }
 
 /// Our client, built.
 fn rota() -> PathBuf {
+    ours("rota")
+}
+
+/// A program of the client's workspace, built.
+pub fn ours(name: &str) -> PathBuf {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
     let build = || {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../client/Cargo.toml");
         // Beside this room's build folder, `.build/server/tmp`.
         let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("../../client");
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--locked", "--bin", "rota", "--manifest-path", manifest]);
+        cargo.args(["build", "--quiet", "--locked", "--manifest-path", manifest]);
+        cargo.args(["-p", "rota", "--bin", "rota", "-p", "rota-migrate", "--bin", "rota-migrate"]);
         assert!(cargo.env("CARGO_TARGET_DIR", &target).status().unwrap().success());
-        target.join("debug/rota")
+        target.join("debug")
     };
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(build).join(name)
 }
 
 #[test]

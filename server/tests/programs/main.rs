@@ -5,5 +5,6 @@ mod common;
 mod cli;
 mod clients;
 mod faults;
+mod migrate;
 
 fn observe(_: &str, _: &str, _: u16) {}
