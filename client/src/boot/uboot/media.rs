@@ -143,7 +143,12 @@ impl Place {
         }
         let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
         fault::point(Kind::Write, &self.path)?;
-        mtd::unlocked(&file, self.offset, sector, || file.write_all_at(&[0], self.offset + FLAG_AT))
+        // The whole word: the kernel fills up what is shorter than the bus with ones. Flash leaves bits alone that are written as
+        // ones, but QEMU's takes them over, and the copy would be lost.
+        let mut word = [0; 8];
+        file.read_exact_at(&mut word, self.offset)?;
+        word[FLAG_AT as usize] = 0;
+        mtd::unlocked(&file, self.offset, sector, || file.write_all_at(&word, self.offset))
     }
 
     /// Whether the file is nothing but this copy.

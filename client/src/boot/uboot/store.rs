@@ -134,13 +134,23 @@ impl Store {
         }
     }
 
-    /// Brings the variables into every copy. Writes nothing when they are there.
+    /// Brings the variables into every copy. Writes nothing when they are there, and no copy more than twice.
     pub fn settle(&self, env: &Env) -> Result<(), Error> {
         let mut copies = self.load()?;
-        while !copies.all_hold(env) {
+        for _ in 0..2 * self.places.len() {
+            if copies.all_hold(env) {
+                return Ok(());
+            }
             copies = self.save(&copies, env)?;
         }
-        Ok(())
+        match copies.all_hold(env) {
+            true => Ok(()),
+            false => Err(Error::Invalid {
+                object: self.name(),
+                found: "a copy is lost when the other one is written".to_owned(),
+                next: "the medium may be worn out, or the copies of fw_env.config overlap",
+            }),
+        }
     }
 
     fn scheme(&self) -> Scheme {

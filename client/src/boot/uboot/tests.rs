@@ -316,3 +316,17 @@ fn a_broken_disk_is_an_error_not_a_lost_environment() {
     assert!(outcome.result.unwrap().unwrap_err().contains("cannot write"));
     assert_eq!(board.state(), committed(Slot::A));
 }
+
+#[test]
+fn copies_that_destroy_each_other_are_not_written_for_ever() {
+    let board = Board::new(2);
+    let file = board.copy(0);
+    let lines = [0, SIZE / 2].map(|at| format!("{} {at:#x} {SIZE:#x}\n", file.display()));
+    fs::write(board.folder.join("fw_env.config"), lines.concat()).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes.resize(2 * SIZE, 0xff);
+    fs::write(&file, bytes).unwrap();
+
+    let error = board.open().commit(Slot::B).unwrap_err().to_string();
+    assert!(error.contains("a copy is lost when the other one is written"), "{error}");
+}
