@@ -397,7 +397,7 @@ fn uboot(server: &Server) -> Machine {
     fs::write(&config, text).unwrap();
     let built_in = "bootcmd=if test ${upgrade_available} = 1; then true; fi; load mmc 0:2 ${kernel_addr_r} /boot/Image; \
                     load mmc 0:2 ${fdt_addr_r} /boot/board.dtb; booti\nmender_boot_part=2\nmender_boot_part_hex=2\n\
-                    upgrade_available=0\nbootcount=0\nbootlimit=1\n";
+                    boot_prefixes=/ /boot/\nupgrade_available=0\nbootcount=0\nbootlimit=1\n";
     fs::write(folder.join("u-boot-initial-env"), built_in).unwrap();
     for copy in &copies {
         let mut mkenvimage = Command::new("mkenvimage");

@@ -125,7 +125,8 @@ fn taken_from_slot(env: &Env, root: &Path) -> Vec<Finding> {
     let mut named: Vec<String> = env
         .values()
         .flat_map(|value| value.split([' ', ';', '"', '\'', '\n', '\t']))
-        .filter(|word| word.starts_with("/boot/") && !word.contains('$'))
+        // U-Boot's own variables name the folder alone.
+        .filter(|word| word.starts_with("/boot/") && !word.ends_with('/') && !word.contains('$'))
         .map(str::to_owned)
         .collect();
     let mender =
