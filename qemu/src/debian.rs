@@ -54,6 +54,19 @@ impl Debian {
         })
     }
 
+    /// The packages with all that they depend on.
+    pub fn closure(&self, packages: &[&str]) -> Result<Vec<String>> {
+        if !self.has_lists() {
+            self.update()?;
+        }
+        let mut apt = self.apt("apt-cache");
+        apt.args(["depends", "--recurse", "--important", "--no-conflicts", "--no-breaks", "--no-replaces"]);
+        let answer = run::output(apt.args(packages))?;
+        // What a package depends on stands below its name; in angle brackets are names without a package of their own.
+        let names = answer.lines().filter(|line| !line.starts_with([' ', '<', '|']));
+        Ok(names.map(String::from).collect())
+    }
+
     /// The version of a source package.
     pub fn source_version(&self, package: &str) -> Result<String> {
         let shown =
@@ -99,10 +112,35 @@ impl Debian {
         Ok(apt(program))
     }
 
+    /// As [`Debian::unpacked`] for several packages: apt is asked once for all that are in the cache.
+    pub fn all_unpacked(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
+        if !self.has_lists() {
+            self.update()?;
+        }
+        let shown = run::output(self.apt("apt-cache").args(["show", "--no-all-versions"]).args(packages))?;
+        let stanzas: Vec<_> = shown.split("\n\n").collect();
+        let kept = |package: &&str| {
+            let first = format!("Package: {package}");
+            let stanza = stanzas.iter().find(|stanza| stanza.lines().any(|line| line == first));
+            let files = self.files(package, stanza.unwrap_or(&""));
+            if files.exists() {
+                Ok(files)
+            } else {
+                self.unpacked(package)
+            }
+        };
+        packages.iter().map(kept).collect()
+    }
+
+    /// Where the files of a package are, as what apt shows of it says.
+    fn files(&self, package: &str, shown: &str) -> PathBuf {
+        let version = shown.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap_or("unknown");
+        self.cache.join("packages").join(format!("{package}_{}", version.replace(':', "%3a")))
+    }
+
     fn unpack(&self, package: &str) -> Result<PathBuf> {
         let shown = run::output(self.apt("apt-cache").args(["show", "--no-all-versions", package]))?;
-        let version = shown.lines().find_map(|line| line.strip_prefix("Version: ")).unwrap_or("unknown");
-        let files = self.cache.join("packages").join(format!("{package}_{}", version.replace(':', "%3a")));
+        let files = self.files(package, &shown);
         if files.exists() {
             return Ok(files);
         }

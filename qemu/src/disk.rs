@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,6 +50,12 @@ impl Layout {
         let mut dd = Command::new("dd");
         dd.arg(format!("if={}", image.display())).arg(format!("of={}", disk.display()));
         run::output(dd.args(["bs=1M", "conv=sparse,notrunc", "status=none", &format!("seek={at}")])).map(drop)
+    }
+
+    /// Puts `bytes` at the start of a partition, zeros and all: [`Layout::fill`] leaves out zeros, and is for new disks.
+    pub fn put(&self, disk: &Path, number: usize, bytes: &[u8]) -> Result<()> {
+        let file = File::options().write(true).open(disk).context("open", disk.display())?;
+        file.write_all_at(bytes, self.span(number).0).context("write", disk.display())
     }
 
     /// What is in a partition.

@@ -169,6 +169,20 @@ impl Machine {
         })
     }
 
+    /// Runs a command whose output, with single spaces, must contain all of `expected`; its exit status does not count.
+    pub fn expect_said(&mut self, command: &str, expected: &[&str]) -> Result<()> {
+        let output = self.run(&format!("{command} || :"))?;
+        let words = output.split_whitespace().collect::<Vec<_>>().join(" ");
+        match expected.iter().find(|text| !words.contains(*text)) {
+            None => Ok(()),
+            Some(text) => Err(Error::Unexpected {
+                what: format!("the output of `{command}`"),
+                expected: format!("“{text}”"),
+                found: output,
+            }),
+        }
+    }
+
     /// What the machine runs, by its own words.
     pub fn running(&mut self) -> Result<Running> {
         let line = self.run("cat /proc/cmdline")?;

@@ -183,6 +183,19 @@ impl Server {
         Ok(device)
     }
 
+    /// Waits for a known device that comes with a new key, and admits it by that in the place of the old one.
+    pub fn accept_new_key(&self, device: &Device, limit: Duration) -> Result<()> {
+        let new = until("a device that comes with a new key", limit, || {
+            let known = self.api()?.get("v2", &format!("/devauth/devices/{}", device.id))?;
+            let sets = known.get("auth_sets").and_then(Value::as_array).cloned().unwrap_or_default();
+            match sets.iter().find(|set| word(set, "/status") == "pending") {
+                Some(set) => Ok(Look::There(Device { auth_set: word(set, "/id"), ..device.clone() })),
+                None => Ok(Look::NotYet(format!("{known}"))),
+            }
+        })?;
+        self.accept(&new)
+    }
+
     /// What a device told of itself: names and values.
     pub fn inventory(&self, device: &Device) -> Result<BTreeMap<String, String>> {
         let found = self.api()?.get("v1", &format!("/inventory/devices/{}", device.id))?;

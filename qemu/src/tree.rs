@@ -1,5 +1,7 @@
 //! The files of a slot: a kernel and its modules, BusyBox, the C library, rota and its guard.
 
+mod systemd;
+
 use std::fs;
 use std::os::unix::fs::{symlink, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use std::process::Command;
 use crate::debian::Debian;
 use crate::error::{Context, Error, Result};
 use crate::house::{folder, House};
-use crate::kind::Kind;
+use crate::kind::{Init, Kind};
 use crate::run;
 
 /// What the dynamic programs of a slot are linked with: package, file names within it.
@@ -42,7 +44,10 @@ impl Tree {
         let tree = Tree::without_kernel(&debian, at)?;
         tree.add_kernel_of(&debian, kind)?;
         tree.add_rota(house, kind)?;
-        tree.add_init(kind)?;
+        match kind.init() {
+            Init::BusyBox => tree.add_init(kind)?,
+            Init::Systemd => systemd::add(&tree, &debian, house, kind)?,
+        }
         for (path, content) in kind.files(house)? {
             tree.write(path, &content, 0o644)?;
         }
@@ -69,9 +74,14 @@ impl Tree {
 
     /// Adds all files of a package.
     pub fn add_package(&self, debian: &Debian, package: &str) -> Result<()> {
-        let files = debian.unpacked(package)?.join(".");
+        self.add_files(&debian.unpacked(package)?)
+    }
+
+    /// Adds all files of a folder.
+    fn add_files(&self, files: &Path) -> Result<()> {
         // What replaces a file replaces a link, too: it does not write to where that leads on this host.
-        run::output(Command::new("cp").args(["-a", "--remove-destination"]).arg(files).arg(&self.0)).map(drop)
+        run::output(Command::new("cp").args(["-a", "--remove-destination"]).arg(files.join(".")).arg(&self.0))
+            .map(drop)
     }
 
     /// A second tree with the same files, sharing their bytes. [`Tree::write`] replaces a file, so the first one stays as it is.
@@ -241,14 +251,18 @@ impl Tree {
         self.write("/etc/inittab", inittab.as_bytes(), 0o644)?;
         self.write("/etc/init.d/rcS", include_bytes!("../image/rcS"), 0o755)?;
         self.write("/usr/lib/lab/shell", include_bytes!("../image/shell"), 0o755)?;
-        self.write("/etc/passwd", b"root::0:0:root:/root:/bin/sh\n", 0o644)?;
-        self.write("/etc/group", b"root:x:0:\n", 0o644)?;
-        self.write("/etc/hostname", kind.name().as_bytes(), 0o644)?;
+        self.add_names(kind)?;
         let fstab = kind.fstab();
         for place in fstab.lines().filter_map(|line| line.split_whitespace().nth(1)) {
             folder(self.at(place)?)?;
         }
         self.write("/etc/fstab", fstab.as_bytes(), 0o644)
+    }
+
+    fn add_names(&self, kind: &dyn Kind) -> Result<()> {
+        self.write("/etc/passwd", b"root::0:0:root:/root:/bin/sh\n", 0o644)?;
+        self.write("/etc/group", b"root:x:0:\n", 0o644)?;
+        self.write("/etc/hostname", kind.name().as_bytes(), 0o644)
     }
 }
 

@@ -2,31 +2,16 @@
 //! the client's tests, with an emulated GRUB.
 
 use std::fs;
-use std::process::Command;
 
 use rota_qemu::error::{check, Context, Result};
-use rota_qemu::kind::{Kind, Slot, X86_64};
+use rota_qemu::kind::{Kind, Records, Slot, X86_64};
 use rota_qemu::lab::Lab;
 use rota_qemu::machine::{Machine, BOOT};
-use rota_qemu::run;
-
-/// One copy of the records.
-#[derive(Clone, Copy)]
-struct Copy {
-    part: &'static str,
-    trial: &'static str,
-    count: &'static str,
-    editing: &'static str,
-}
-
-const A: Copy = Copy { part: "2", trial: "0", count: "0", editing: "0" };
-const B: Copy = Copy { part: "3", ..A };
-const B_ARMED: Copy = Copy { trial: "1", ..B };
 
 /// The records before a start, the slot that must be started and whether on trial, and the records after.
 struct Case {
     what: &'static str,
-    copies: [Copy; 2],
+    copies: [Records; 2],
     starts: (Slot, bool),
     after: Option<&'static str>,
 }
@@ -34,25 +19,25 @@ struct Case {
 const CASES: [Case; 4] = [
     Case {
         what: "B is committed",
-        copies: [B, B],
+        copies: [Records::B, Records::B],
         starts: (Slot::B, false),
         after: Some("slot B committed"),
     },
     Case {
         what: "B is armed in copy 1 and not yet in copy 2",
-        copies: [B_ARMED, A],
+        copies: [Records::B_ARMED, Records::A],
         starts: (Slot::B, true),
         after: Some("slot A committed, slot B on trial"),
     },
     Case {
         what: "B was tried",
-        copies: [Copy { count: "1", ..B_ARMED }; 2],
+        copies: [Records { count: "1", ..Records::B_ARMED }; 2],
         starts: (Slot::A, false),
         after: Some("slot A committed"),
     },
     Case {
         what: "copy 1 is being written",
-        copies: [Copy { editing: "1", ..A }, B],
+        copies: [Records { editing: "1", ..Records::A }, Records::B],
         starts: (Slot::B, false),
         after: None,
     },
@@ -67,7 +52,7 @@ fn the_boot_script_chooses_the_slot_and_counts() -> Result<()> {
     layout.fill(&machine.disk(), X86_64.partition(Slot::B), &image)?;
     for case in &CASES {
         for (copy, number) in case.copies.iter().zip([1, 2]) {
-            write(&machine, *copy, number)?;
+            copy.write(&machine.disk(), number)?;
         }
         let line = started(&mut machine)?;
         let trial = if case.starts.1 { " rota.trial=1" } else { "" };
@@ -82,8 +67,8 @@ fn the_boot_script_chooses_the_slot_and_counts() -> Result<()> {
     let garbage = lab.scene().join("garbage");
     fs::write(&garbage, vec![0xff; 1 << 20]).context("write", garbage.display())?;
     layout.fill(&machine.disk(), X86_64.partition(Slot::B), &garbage)?;
-    write(&machine, B_ARMED, 1)?;
-    write(&machine, B_ARMED, 2)?;
+    Records::B_ARMED.write(&machine.disk(), 1)?;
+    Records::B_ARMED.write(&machine.disk(), 2)?;
     machine.power_on()?;
     machine.wait_for("slot B does not load", BOOT)?;
     check("the release", machine.wait_until_up()?.slot, Slot::A)?;
@@ -96,17 +81,4 @@ fn started(machine: &mut Machine) -> Result<String> {
     let line = machine.wait_for("booting slot", BOOT)?;
     machine.cut_power()?;
     Ok(line)
-}
-
-/// Writes a copy of the records into the boot partition of a machine that is off.
-fn write(machine: &Machine, copy: Copy, number: usize) -> Result<()> {
-    let work = machine.disk().with_extension("block");
-    let boot = format!("{}@@{}", machine.disk().display(), X86_64.layout().span(1).0);
-    let env = [("bootcount", copy.count), ("mender_boot_part", copy.part), ("upgrade_available", copy.trial)];
-    for (name, values) in [("env", &env[..]), ("lock", &[("editing", copy.editing)])] {
-        fs::write(&work, rota_qemu::kind::grub_block(values)).context("write", work.display())?;
-        let place = format!("::/grub-mender-grubenv/mender_grubenv{number}/{name}");
-        run::output(Command::new("mcopy").args(["-o", "-i", &boot]).arg(&work).arg(place))?;
-    }
-    Ok(())
 }

@@ -314,7 +314,7 @@ impl Kind for Board {
 
     fn qemu(&self, folder: &Path, disk: &str) -> Result<Command> {
         let mut qemu = match self.model.architecture {
-            "amd64" => x86_64::pc(folder)?,
+            "amd64" => x86_64::pc(folder, 256)?,
             // U-Boot lies in the first bank of flash.
             _ => {
                 let mut qemu = arm64::virt("aarch64", "virt", "cortex-a53");

@@ -25,10 +25,10 @@ pub use armhf::Armhf;
 pub use board::{Board, Maker};
 pub use raspi3b::Raspi3b;
 pub use uboot::Copies;
-pub use x86_64::{grub_block, X86_64};
+pub use x86_64::{Pc, Records, X86_64, X86_64_SYSTEMD};
 
 /// Every kind there is.
-pub const ALL: [&dyn Kind; 5] = [&X86_64, &Arm64Fast, &Arm64, &Armhf, &Raspi3b];
+pub const ALL: [&dyn Kind; 6] = [&X86_64, &X86_64_SYSTEMD, &Arm64Fast, &Arm64, &Armhf, &Raspi3b];
 
 /// The kind called `name`.
 pub fn named(name: &str) -> Result<&'static dyn Kind> {
@@ -72,6 +72,13 @@ impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
+}
+
+/// The init system of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Init {
+    BusyBox,
+    Systemd,
 }
 
 /// What the boot loader's records on the disk say, read from outside of the machine.
@@ -137,6 +144,10 @@ pub trait Kind: Sync {
     fn built_kernel(&self) -> Option<&Path> {
         None
     }
+    /// What starts rota in the slot.
+    fn init(&self) -> Init {
+        Init::BusyBox
+    }
     /// What the slot has for the boot loader: path, content.
     fn files(&self, _house: &House) -> Result<Vec<(&'static str, Vec<u8>)>> {
         Ok(Vec::new())
@@ -170,6 +181,10 @@ pub trait Kind: Sync {
     /// MiB of a release's root file system: all of the slot, unless the kind says otherwise.
     fn release_mib(&self) -> u64 {
         self.layout().span(self.partition(Slot::A)).1 / MIB
+    }
+    /// Number of the data partition: it is the last.
+    fn data(&self) -> usize {
+        self.layout().0.len()
     }
     /// Makes a disk with `image` in slot A, committed, and nothing in slot B. `work` is a folder for files on the way.
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()>;

@@ -1,27 +1,61 @@
-//! `x86_64`: a PC with UEFI (OVMF), GRUB and an NVMe disk. Debian's cloud kernel has NVMe and ext4 built in, so the
-//! slot is started without an initramfs.
+//! `x86_64`: a PC with UEFI (OVMF), GRUB and an NVMe disk, with BusyBox's init. Debian's cloud kernel has NVMe and ext4 built in, so
+//! the slot is started without an initramfs.
+//! `x86_64-systemd`: the same PC with a hardware watchdog, Debian's generic kernel, an initramfs, and systemd with rota's units.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Kind, Loader, Slot};
+use super::{Init, Kind, Loader, Slot};
 use crate::disk::{self, Layout, Partition};
 use crate::error::{Context, Error, Result};
 use crate::house::House;
 use crate::run;
 
-pub struct X86_64;
+/// A PC.
+pub struct Pc {
+    name: &'static str,
+    kernel: &'static str,
+    early_modules: &'static [&'static str],
+    init: Init,
+    partitions: &'static [Partition],
+    mib: u32,
+    /// What it has beside disk and network.
+    devices: &'static [&'static str],
+}
+
+pub const X86_64: Pc = Pc {
+    name: "x86_64",
+    kernel: "linux-image-cloud-amd64",
+    early_modules: &[],
+    init: Init::BusyBox,
+    partitions: &partitions(48),
+    mib: 256,
+    devices: &[],
+};
+
+pub const X86_64_SYSTEMD: Pc = Pc {
+    name: "x86_64-systemd",
+    kernel: "linux-image-amd64",
+    early_modules: &["i6300esb", "nvme", "crc32c_generic", "ext4"],
+    init: Init::Systemd,
+    partitions: &partitions(160),
+    mib: 512,
+    devices: &["i6300esb"],
+};
 
 const ESP: usize = 1;
 const DATA: usize = 4;
-const PARTITIONS: &[Partition] = &[
-    Partition { name: "esp", kind: "EF00", mib: 16 },
-    Partition { name: "rootfs_A", kind: "8300", mib: 48 },
-    Partition { name: "rootfs_B", kind: "8300", mib: 48 },
-    Partition { name: "data", kind: "8300", mib: 32 },
-];
+
+const fn partitions(slot: u64) -> [Partition; 4] {
+    [
+        Partition { name: "esp", kind: "EF00", mib: 16 },
+        Partition { name: "rootfs_A", kind: "8300", mib: slot },
+        Partition { name: "rootfs_B", kind: "8300", mib: slot },
+        Partition { name: "data", kind: "8300", mib: 32 },
+    ]
+}
 
 /// rota's boot script, as the Yocto layer has it.
 const GRUB_FILES: &str = "meta-rota/recipes-bsp/grub/files";
@@ -54,9 +88,9 @@ const GRUB_MODULES: &[&str] = &[
 ];
 const OVMF: &str = "/usr/share/OVMF";
 
-impl Kind for X86_64 {
+impl Kind for Pc {
     fn name(&self) -> &'static str {
-        "x86_64"
+        self.name
     }
 
     fn device_type(&self) -> &'static str {
@@ -68,11 +102,19 @@ impl Kind for X86_64 {
     }
 
     fn kernel(&self) -> &'static str {
-        "linux-image-cloud-amd64"
+        self.kernel
     }
 
     fn modules(&self) -> &'static [&'static str] {
         &["virtio_pci", "virtio_net", "vfat", "nls_cp437", "nls_ascii"]
+    }
+
+    fn early_modules(&self) -> &'static [&'static str] {
+        self.early_modules
+    }
+
+    fn init(&self) -> Init {
+        self.init
     }
 
     fn shell(&self) -> &'static str {
@@ -107,7 +149,7 @@ env_dir = \"/boot/efi/grub-mender-grubenv\"
     }
 
     fn layout(&self) -> Layout {
-        Layout(PARTITIONS)
+        Layout(self.partitions)
     }
 
     fn partition(&self, slot: Slot) -> usize {
@@ -120,8 +162,8 @@ env_dir = \"/boot/efi/grub-mender-grubenv\"
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()> {
         let layout = self.layout();
         let (esp, data) = (work.join("esp.fat"), work.join("data.ext4"));
-        make_esp(house, work, &esp)?;
-        disk::data_file_system(&data, PARTITIONS[DATA - 1].mib)?;
+        make_esp(house, work, &esp, self.partitions[ESP - 1].mib)?;
+        disk::data_file_system(&data, self.partitions[DATA - 1].mib)?;
         layout.create(disk)?;
         layout.fill(disk, ESP, &esp)?;
         layout.fill(disk, self.partition(Slot::A), image)?;
@@ -129,9 +171,10 @@ env_dir = \"/boot/efi/grub-mender-grubenv\"
     }
 
     fn qemu(&self, folder: &Path, disk: &str) -> Result<Command> {
-        let mut qemu = pc(folder)?;
+        let mut qemu = pc(folder, self.mib)?;
         qemu.args(["-drive", &format!("if=none,id=disk,format=raw,file={disk}")]);
         qemu.args(["-device", "nvme,drive=disk,serial=lab,bootindex=0"]);
+        qemu.args(self.devices.iter().flat_map(|device| ["-device", device]));
         Ok(qemu)
     }
 
@@ -140,8 +183,8 @@ env_dir = \"/boot/efi/grub-mender-grubenv\"
     }
 }
 
-/// A PC with UEFI, the console on its first serial port, the lab's shell on the second one. It runs in `folder`.
-pub fn pc(folder: &Path) -> Result<Command> {
+/// A PC with UEFI, the console on its first serial port, the lab's shell on the second one. It runs in `folder`, with `mib` of memory.
+pub fn pc(folder: &Path, mib: u32) -> Result<Command> {
     let firmware = Path::new(OVMF).join("OVMF_CODE_4M.fd");
     if !firmware.exists() {
         return Err(Error::Missing { object: firmware, next: "run scripts/deps".into() });
@@ -151,7 +194,8 @@ pub fn pc(folder: &Path) -> Result<Command> {
         fs::copy(Path::new(OVMF).join("OVMF_VARS_4M.fd"), &vars).context("write", vars.display())?;
     }
     let mut qemu = run::dependent("qemu-system-x86_64");
-    qemu.args("-accel tcg -M q35 -cpu max -m 256 -smp 2 -nodefaults -display none".split(' '));
+    qemu.args("-accel tcg -M q35 -cpu max -smp 2 -nodefaults -display none".split(' '));
+    qemu.args(["-m", &mib.to_string()]);
     qemu.args(["-serial", "stdio", "-serial", "chardev:shell"]);
     qemu.arg("-drive").arg(format!("if=pflash,unit=0,format=raw,readonly=on,file={}", firmware.display()));
     qemu.args(["-drive", "if=pflash,unit=1,format=raw,file=firmware-vars.fd"]);
@@ -182,7 +226,7 @@ pub fn grub(house: &House, modules: &[&str], loader: &Path) -> Result<()> {
     run::output(mkimage.args(modules)).map(drop)
 }
 
-fn make_esp(house: &House, work: &Path, esp: &Path) -> Result<()> {
+fn make_esp(house: &House, work: &Path, esp: &Path, mib: u64) -> Result<()> {
     let write = |name: &str, content: &[u8]| {
         let path = work.join(name);
         fs::write(&path, content).context("write", path.display()).map(|()| path)
@@ -212,11 +256,56 @@ fn make_esp(house: &House, work: &Path, esp: &Path) -> Result<()> {
         }
         folders.push(folder);
     }
-    disk::fat_file_system(esp, PARTITIONS[ESP - 1].mib, &folders, &files)
+    disk::fat_file_system(esp, mib, &folders, &files)
+}
+
+/// One copy of GRUB's records.
+#[derive(Debug, Clone, Copy)]
+pub struct Records {
+    pub part: &'static str,
+    pub trial: &'static str,
+    pub count: &'static str,
+    pub editing: &'static str,
+}
+
+impl Records {
+    /// Slot A is committed.
+    pub const A: Records = Records { part: "2", trial: "0", count: "0", editing: "0" };
+    /// Slot B is committed.
+    pub const B: Records = Records { part: "3", ..Records::A };
+    /// Slot B is armed.
+    pub const B_ARMED: Records = Records { trial: "1", ..Records::B };
+
+    /// This slot is armed.
+    pub fn armed(slot: Slot) -> Records {
+        let part = if slot == Slot::A { Records::A.part } else { Records::B.part };
+        Records { part, ..Records::B_ARMED }
+    }
+
+    /// Writes copy 1 or 2 of the records of a machine that is off.
+    pub fn write(self, disk: &Path, copy: usize) -> Result<()> {
+        let env =
+            [("bootcount", self.count), ("mender_boot_part", self.part), ("upgrade_available", self.trial)];
+        put(disk, copy, "env", &grub_block(&env))?;
+        put(disk, copy, "lock", &grub_block(&[("editing", self.editing)]))
+    }
+
+    /// Overwrites copy 1 or 2 of the records of a machine that is off with what makes no sense.
+    pub fn destroy(disk: &Path, copy: usize) -> Result<()> {
+        put(disk, copy, "env", &[0; 1024])
+    }
+}
+
+fn put(disk: &Path, copy: usize, name: &str, bytes: &[u8]) -> Result<()> {
+    let work = disk.with_extension("block");
+    fs::write(&work, bytes).context("write", work.display())?;
+    let boot = format!("{}@@{}", disk.display(), X86_64.layout().span(ESP).0);
+    let place = format!("::/grub-mender-grubenv/mender_grubenv{copy}/{name}");
+    run::output(Command::new("mcopy").args(["-o", "-i", &boot]).arg(&work).arg(place)).map(drop)
 }
 
 /// A GRUB environment block: 1024 bytes, filled up with `#`.
-pub fn grub_block(values: &[(&str, &str)]) -> Vec<u8> {
+fn grub_block(values: &[(&str, &str)]) -> Vec<u8> {
     let mut block = String::from("# GRUB Environment Block\n");
     for (key, value) in values {
         block += &format!("{key}={value}\n");
