@@ -60,7 +60,7 @@ fn read(system: SystemTime, epoch_file: &Path, last_seen: Option<SystemTime>) ->
 }
 
 /// When this program was built.
-fn built() -> SystemTime {
+pub(crate) fn built() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(env!("ROTA_BUILD_TIME").parse().unwrap_or(0))
 }
 

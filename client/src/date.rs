@@ -22,7 +22,10 @@ pub fn told(unix: u64) {
 /// An authenticated server says that it is `unix` now.
 pub fn is_now(unix: u64) {
     told(unix);
-    AHEAD.store(unix as i64 - uptime(), Ordering::Relaxed);
+    // A server whose clock was never set tells nothing.
+    if UNIX_EPOCH + Duration::from_secs(unix) >= clock::built() {
+        AHEAD.store(unix as i64 - uptime(), Ordering::Relaxed);
+    }
 }
 
 /// The latest time that a server told.

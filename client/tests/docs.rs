@@ -88,6 +88,8 @@ fn completions_have_every_command_option_and_stop() {
 
 /// What the shell says of the words that may follow.
 fn run(command: &mut Command) -> String {
+    let home = std::env::temp_dir();
+    let command = command.env("LC_ALL", "C").env("HOME", home).env_remove("BASH_ENV");
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8(said).unwrap();

@@ -205,19 +205,19 @@ impl<'a> Download<'a> {
 
     /// How many bytes may be read now. While none may, the connection is closed, and taken up again afterwards: `None`.
     fn allowed(&mut self) -> io::Result<Option<u64>> {
-        let gate = self.gate.as_mut().map_or(u64::MAX, |gate| gate.allows());
-        if gate == 0 {
+        let gate = match (&mut self.gate, self.total) {
+            (Some(gate), Some(_)) => gate.allows(),
             // What cannot be resumed has to go on.
-            if self.total.is_none() {
-                return Ok(Some(self.rate.most()));
-            }
+            _ => u64::MAX,
+        };
+        if gate == 0 {
             log::info!("the download pauses at byte {}", self.offset);
             (self.body, self.broken) = (None, None);
             if let Some(gate) = &mut self.gate {
                 gate.wait()?;
             }
-            // The address may have expired meanwhile.
-            self.renewed = false;
+            // The address may have expired meanwhile, and the link be another.
+            (self.counted, self.left, self.renewed) = (self.offset, self.retries, false);
             return Ok(None);
         }
         Ok(match self.signals.sleep(self.rate.wait()) {

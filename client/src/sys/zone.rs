@@ -8,7 +8,8 @@ extern "C" {
     fn tzset();
 }
 
-/// How many seconds local time is ahead of UTC (east of Greenwich) at `unix`. A zone that was changed since counts.
+/// How many seconds local time is ahead of UTC (east of Greenwich) at `unix`. A zone that was changed since counts with
+/// glibc; musl reads it once.
 pub fn offset(unix: u64) -> i64 {
     let Ok(time) = time_t::try_from(unix) else { return 0 };
     // SAFETY: all of `tm` may be zero; it is filled in below.

@@ -134,14 +134,15 @@ impl Engine {
             self.note_connection(&error);
             (Halt::Failed(error.to_string()), error.retry_after())
         })?;
-        self.heal(found.is_some());
+        let again = found.as_ref().and_then(|deployment| self.put_off(&deployment.id));
+        self.heal(found.is_some() && again.is_none());
         let Some(deployment) = found else {
             log::info!("no deployment");
             self.device.tell_held(None);
             return nothing(None);
         };
-        if let Some(again) = self.put_off(&deployment.id) {
-            return nothing(Some(again));
+        if again.is_some() {
+            return nothing(again);
         }
         crate::log::begin_deployment(&self.device.deployment_logs(), &deployment.id);
         log::info!(

@@ -11,7 +11,7 @@ use super::timers::Due;
 use super::{Act, Engine, Halt};
 use crate::config::{Config, Paths};
 use crate::date;
-use crate::device::tell_held;
+use crate::device::{tell_held, Standing};
 use crate::net::api::Status;
 use crate::net::backoff::{jitter, up_to};
 use crate::net::download::Gate;
@@ -121,16 +121,20 @@ impl Engine {
         if self.update()?.attempt.deployment.is_none() {
             return Ok(Outcome::Done);
         }
-        // A client that was stopped while it waited may not know what time it is: the answer says it.
         let resumed = self.update()?.state == Some(state);
-        if resumed && !date::is_told() && self.tell(meanwhile, None)? == Outcome::Aborted {
+        if resumed && self.know_the_time(step, meanwhile)? == Outcome::Aborted {
+            self.device.tell_held(None);
             return Ok(Outcome::Aborted);
         }
-        while let Some(Held { why, .. }) = self.held(step) {
+        // What a module has armed itself has to be tried.
+        while let Some(Held { why, .. }) = self.held(step).filter(|_| !self.is_armed()) {
             self.device.tell_held(Some(&why));
             if self.update()?.state != Some(state) {
                 log::info!("{why}");
-                self.update()?.attempt.event(why.as_str());
+                let boot = self.device.system.boot_id();
+                let update = self.update()?;
+                update.attempt.event(why.as_str());
+                update.held = Some(boot);
                 // What a module has taken or installed has to be there after a power cut now.
                 disk::sync_all();
                 self.save_state(state)?;
@@ -151,6 +155,33 @@ impl Engine {
         }
         self.device.tell_held(None);
         self.tell(then, None)
+    }
+
+    /// A client that was stopped while it waited may not know what time it is: before it takes up what it waited with, the server
+    /// has to say that, or to have been asked at least.
+    fn know_the_time(&mut self, step: Step, meanwhile: Status) -> Act {
+        let Some(id) = self.update()?.attempt.deployment.clone() else { return Ok(Outcome::Done) };
+        while !date::is_told() && !step.windows(&self.device.config).0.is_empty() {
+            match self.server.report(&id, meanwhile, None) {
+                Err(error) if error.code() == Some(409) => return Ok(Outcome::Aborted),
+                Err(error) if !error.reached() => {
+                    log::warn!("{error}");
+                    let why = format!("waiting to {} until a server tells the time", step.name());
+                    self.device.tell_held(Some(&why));
+                    let again = Instant::now() + jitter(self.device.config.retry_interval);
+                    if self.signals.wait_for_update(again) {
+                        return Err(Halt::Stopped);
+                    }
+                }
+                _ => break,
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn is_armed(&mut self) -> bool {
+        let standing = self.device.view().map(|view| view.standing());
+        matches!(standing, Ok(Standing::Armed | Standing::Trial))
     }
 
     /// What the download of the deployment `id`, or of an update by hand, has to ask; `None` where nothing can hold it back.

@@ -96,6 +96,8 @@ pub struct Update {
     pub origin: Option<Slot>,
     /// Id of the boot in which the trial was armed.
     pub armed: Option<String>,
+    /// Id of the boot in which it began to wait for a window.
+    pub held: Option<String>,
     /// Which restart it needs.
     pub reboot: Reboot,
     /// Whether that restart was begun.

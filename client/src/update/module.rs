@@ -190,6 +190,12 @@ impl Handler for Module {
         if state == State::ArtifactReboot && cx.update.reboot == Reboot::Automatic && same_boot {
             return (State::ArtifactReboot, None);
         }
+        // While the restart waited for its window the machine restarted by itself: that was it.
+        let held_before = cx.update.held.as_deref().is_some_and(|boot| boot != cx.device.system.boot_id());
+        if state == State::ReportRebooting && cx.update.reboot == Reboot::Automatic && held_before {
+            cx.update.rebooted = true;
+            return (State::ArtifactVerifyReboot, None);
+        }
         let (next, failed) = state.recovered();
         (next, failed.then(|| format!("the client was stopped in {}", state.words())))
     }

@@ -67,7 +67,11 @@ impl Stream<'_> {
         if !self.open(next)? {
             return Ok(false);
         }
-        while let Some(mut file) = payload.next_file().map_err(text)? {
+        loop {
+            let since = Instant::now();
+            let file = payload.next_file();
+            self.call.waited(since.elapsed());
+            let Some(mut file) = file.map_err(text)? else { break };
             let place = PathBuf::from(STREAMS).join(file.name());
             if self.pipe.is_none() {
                 return Err(self.ended_before(&place));
