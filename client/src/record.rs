@@ -123,8 +123,8 @@ impl Pair {
         (pair, content)
     }
 
-    /// Why the next write cannot be relied on, if it cannot: a file is not there in full size, so that a full disk could stop it, or may not be
-    /// written to.
+    /// Why the next write cannot be relied on, if it cannot: a file is not there in full size, so that a full disk could stop
+    /// it, or may not be written to.
     pub fn fault(&self) -> Option<String> {
         (0..2).find_map(|at| match writable(&self.paths[at]) {
             Err(error) => Some(format!("{}: {error}", self.paths[at].display())),

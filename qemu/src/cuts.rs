@@ -149,8 +149,8 @@ impl Plug {
         } else {
             let line = match moment.after {
                 Line::Client(line) => line,
-                Line::Trial => self.kind.trial_line(),
-                Line::FallBack => self.kind.fall_back_line(),
+                Line::Trial => self.kind.boot_loader().trial,
+                Line::FallBack => self.kind.boot_loader().fall_back,
             };
             self.machine.wait_for(line, UPDATE)?;
             Duration::from_millis(self.random.below(moment.within))
@@ -175,7 +175,7 @@ impl Plug {
 
     /// How many trials its boot loader has started.
     fn trials(&self) -> usize {
-        self.machine.console().grep(self.kind.trial_line()).len()
+        self.machine.console().grep(self.kind.boot_loader().trial).len()
     }
 
     /// Sends out a release, and waits until the machine has heard of it.

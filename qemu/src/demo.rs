@@ -95,7 +95,7 @@ fn play(story: &mut Story, kind: &'static dyn Kind) -> Result<(Lab, Machine)> {
     story.step("4. Release 2 is installed, tried and committed");
     good_update(story, &lab, &mut machine, &device)?;
 
-    story.step(&format!("5. Release 3 has no init: {} falls back", kind.boot_loader()));
+    story.step(&format!("5. Release 3 has no init: {} falls back", kind.boot_loader().name));
     let broken = lab.release("release-3").without_init();
     failed_update(story, &lab, &mut machine, &device, broken, "fell back")?;
 

@@ -70,6 +70,26 @@ impl Layout {
         digest(self.open(disk, number, length)?).context("read", disk.display())
     }
 
+    /// The content of a file in the FAT file system of a partition.
+    pub fn read_file(&self, disk: &Path, number: usize, path: &str) -> Result<Vec<u8>> {
+        let copy = disk.with_extension("file");
+        run::output(self.mcopy(disk, number).arg(format!("::/{path}")).arg(&copy))?;
+        fs::read(&copy).context("read", copy.display())
+    }
+
+    /// Writes a file in the FAT file system of a partition of a machine that is off.
+    pub fn write_file(&self, disk: &Path, number: usize, path: &str, bytes: &[u8]) -> Result<()> {
+        let copy = disk.with_extension("file");
+        fs::write(&copy, bytes).context("write", copy.display())?;
+        run::output(self.mcopy(disk, number).arg(&copy).arg(format!("::/{path}"))).map(drop)
+    }
+
+    fn mcopy(&self, disk: &Path, number: usize) -> Command {
+        let mut mcopy = Command::new("mcopy");
+        mcopy.args(["-o", "-i", &format!("{}@@{}", disk.display(), self.span(number).0)]);
+        mcopy
+    }
+
     fn open(&self, disk: &Path, number: usize, limit: u64) -> Result<impl Read> {
         let (start, length) = self.span(number);
         let mut file = File::open(disk).context("open", disk.display())?;

@@ -1,16 +1,14 @@
 //! `arm64-fast`: QEMU's `virt` machine with U-Boot and an NVMe disk, the environment in two files on a FAT partition.
 //! Debian's cloud kernel has NVMe and ext4 built in, so the slot is started without an initramfs.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::uboot::{Copies, UBoot};
-use super::{arm64, Kind, Loader, Slot};
+use super::uboot::{self, Copies, UBoot};
+use super::{arm64, BootLoader, Kind, Loader, Slot};
 use crate::disk::{self, Layout, Partition};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::house::House;
-use crate::run;
 
 pub struct Arm64Fast;
 
@@ -29,29 +27,14 @@ const COPIES: [&str; 2] = ["uboot.env", "uboot-redund.env"];
 impl Arm64Fast {
     /// The environment on the disk of a machine.
     pub fn copies(&self, disk: &Path) -> Result<Copies> {
-        let boot = disk.with_extension("boot");
-        fs::write(&boot, self.layout().take(disk, BOOT)?).context("write", boot.display())?;
-        let take = |name: &str| {
-            let file = disk.with_extension(name);
-            run::output(
-                Command::new("mcopy").args(["-o", "-i"]).arg(&boot).arg(format!("::/{name}")).arg(&file),
-            )?;
-            fs::read(&file).context("read", file.display())
-        };
+        let take = |name| self.layout().read_file(disk, BOOT, name);
         Ok(Copies([take(COPIES[0])?, take(COPIES[1])?]))
     }
 
     /// Changes the environment on the disk of a machine that is off.
     pub fn set_copies(&self, disk: &Path, copies: &Copies) -> Result<()> {
-        let boot = format!("{}@@{}", disk.display(), self.layout().span(BOOT).0);
-        for (name, bytes) in COPIES.iter().zip(&copies.0) {
-            let file = disk.with_extension(name);
-            fs::write(&file, bytes).context("write", file.display())?;
-            run::output(
-                Command::new("mcopy").args(["-o", "-i", &boot]).arg(&file).arg(format!("::/{name}")),
-            )?;
-        }
-        Ok(())
+        let mut copies = COPIES.iter().zip(&copies.0);
+        copies.try_for_each(|(name, bytes)| self.layout().write_file(disk, BOOT, name, bytes))
     }
 }
 
@@ -90,16 +73,8 @@ impl Kind for Arm64Fast {
         &[("/dev/nvme0n1p4", "/data", "ext4"), ("/dev/nvme0n1p1", "/boot/uboot", "vfat")]
     }
 
-    fn boot_loader(&self) -> &'static str {
-        "U-Boot"
-    }
-
-    fn trial_line(&self) -> &'static str {
-        ", bootcount 1 of"
-    }
-
-    fn fall_back_line(&self) -> &'static str {
-        "the trial is over"
+    fn boot_loader(&self) -> BootLoader {
+        uboot::BOOT_LOADER
     }
 
     fn client(&self) -> &'static str {
@@ -114,13 +89,6 @@ backend = \"uboot\"
 
     fn layout(&self) -> Layout {
         Layout(PARTITIONS)
-    }
-
-    fn partition(&self, slot: Slot) -> usize {
-        match slot {
-            Slot::A => 2,
-            Slot::B => 3,
-        }
     }
 
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()> {

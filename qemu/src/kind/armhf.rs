@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::uboot::UBoot;
-use super::{arm64, card, Kind, Loader, Slot};
+use super::uboot::{self, UBoot};
+use super::{arm64, card, BootLoader, Kind, Loader};
 use crate::disk::{Layout, Partition};
 use crate::error::Result;
 use crate::house::House;
@@ -57,16 +57,8 @@ impl Kind for Armhf {
         card::MOUNTS
     }
 
-    fn boot_loader(&self) -> &'static str {
-        "U-Boot"
-    }
-
-    fn trial_line(&self) -> &'static str {
-        ", bootcount 1 of"
-    }
-
-    fn fall_back_line(&self) -> &'static str {
-        "the trial is over"
+    fn boot_loader(&self) -> BootLoader {
+        uboot::BOOT_LOADER
     }
 
     fn client(&self) -> &'static str {
@@ -75,13 +67,6 @@ impl Kind for Armhf {
 
     fn layout(&self) -> Layout {
         Layout(PARTITIONS)
-    }
-
-    fn partition(&self, slot: Slot) -> usize {
-        match slot {
-            Slot::A => 2,
-            Slot::B => 3,
-        }
     }
 
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()> {

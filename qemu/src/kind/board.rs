@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::uboot::{Copies, UBoot, BINARY};
-use super::{arm64, linux, x86_64, Arm64, Kind, Loader, Slot, X86_64};
+use super::{arm64, linux, x86_64, Arm64, BootLoader, Kind, Loader, Slot, X86_64};
 use crate::disk::{Layout, Partition, MIB};
 use crate::error::{check, Context, Error, Result};
 use crate::house::{folder, House};
@@ -258,16 +258,8 @@ impl Kind for Board {
         self.fstab.clone()
     }
 
-    fn boot_loader(&self) -> &'static str {
+    fn boot_loader(&self) -> BootLoader {
         self.relative().boot_loader()
-    }
-
-    fn trial_line(&self) -> &'static str {
-        self.relative().trial_line()
-    }
-
-    fn fall_back_line(&self) -> &'static str {
-        self.relative().fall_back_line()
     }
 
     fn client(&self) -> &'static str {

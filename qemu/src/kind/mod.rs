@@ -120,6 +120,17 @@ impl fmt::Display for Loader {
     }
 }
 
+/// A boot loader, by its words on the console.
+#[derive(Debug, Clone, Copy)]
+pub struct BootLoader {
+    /// What the client calls it.
+    pub name: &'static str,
+    /// What is in the line with which it starts a trial, and in no other.
+    pub trial: &'static str,
+    /// What is in the line with which it ends one that was not committed.
+    pub fall_back: &'static str,
+}
+
 /// What differs from machine to machine.
 pub trait Kind: Sync {
     /// Name of the kind, for people and for folders.
@@ -160,24 +171,25 @@ pub trait Kind: Sync {
     fn shell(&self) -> &'static str;
     /// What is mounted at start: device, folder, file system.
     fn mounts(&self) -> &'static [(&'static str, &'static str, &'static str)];
-    /// What the client calls the boot loader.
-    fn boot_loader(&self) -> &'static str;
+    /// The boot loader, and what it says.
+    fn boot_loader(&self) -> BootLoader;
     /// The same as lines of `/etc/fstab`.
     fn fstab(&self) -> String {
         let line =
             |(device, place, kind): &(&str, &str, &str)| format!("{device} {place} {kind} noatime 0 0\n");
         self.mounts().iter().map(line).collect()
     }
-    /// What is in the line with which the boot loader starts a trial, and in no other.
-    fn trial_line(&self) -> &'static str;
-    /// What is in the line with which it ends one that was not committed.
-    fn fall_back_line(&self) -> &'static str;
     /// The client's configuration of slots and boot loader, TOML.
     fn client(&self) -> &'static str;
     /// The partitions of the disk.
     fn layout(&self) -> Layout;
     /// Number of a slot's partition, from 1.
-    fn partition(&self, slot: Slot) -> usize;
+    fn partition(&self, slot: Slot) -> usize {
+        match slot {
+            Slot::A => 2,
+            Slot::B => 3,
+        }
+    }
     /// MiB of a release's root file system: all of the slot, unless the kind says otherwise.
     fn release_mib(&self) -> u64 {
         self.layout().span(self.partition(Slot::A)).1 / MIB

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::uboot::{self, UBoot};
-use super::{Kind, Loader, Slot};
+use super::{BootLoader, Kind, Loader, Slot};
 use crate::debian::Debian;
 use crate::disk::{self, Layout, Partition};
 use crate::error::{Context, Result};
@@ -40,18 +40,12 @@ impl Raspi3b {
 
     /// The environment on the disk of a machine.
     pub fn environment(&self, disk: &Path) -> Result<Vec<u8>> {
-        let file = disk.with_extension("env");
-        let from = format!("::/{ENV}");
-        run::output(Command::new("mcopy").args(["-o", "-i", &boot(disk)]).arg(from).arg(&file))?;
-        fs::read(&file).context("read", file.display())
+        self.layout().read_file(disk, BOOT, ENV)
     }
 
     /// Changes the environment on the disk of a machine that is off.
     pub fn set_environment(&self, disk: &Path, bytes: &[u8]) -> Result<()> {
-        let file = disk.with_extension("env");
-        fs::write(&file, bytes).context("write", file.display())?;
-        let to = format!("::/{ENV}");
-        run::output(Command::new("mcopy").args(["-o", "-i", &boot(disk)]).arg(&file).arg(to)).map(drop)
+        self.layout().write_file(disk, BOOT, ENV, bytes)
     }
 }
 
@@ -60,11 +54,6 @@ fn packed(kernel: &Path, archive: &Path) -> Result<Vec<u8>> {
     let script = r#"gzip -9n <"$1" >"$2""#;
     run::output(Command::new("sh").args(["-c", script, "sh"]).arg(kernel).arg(archive))?;
     fs::read(archive).context("read", archive.display())
-}
-
-/// The first partition of a disk, for mtools.
-fn boot(disk: &Path) -> String {
-    format!("{}@@{}", disk.display(), Raspi3b.layout().span(BOOT).0)
 }
 
 impl Kind for Raspi3b {
@@ -114,16 +103,8 @@ impl Kind for Raspi3b {
         &[("/dev/mmcblk0p4", "/data", "ext4"), ("/dev/mmcblk0p1", "/boot/firmware", "vfat")]
     }
 
-    fn boot_loader(&self) -> &'static str {
-        "U-Boot"
-    }
-
-    fn trial_line(&self) -> &'static str {
-        ", bootcount 1 of"
-    }
-
-    fn fall_back_line(&self) -> &'static str {
-        "the trial is over"
+    fn boot_loader(&self) -> BootLoader {
+        uboot::BOOT_LOADER
     }
 
     fn client(&self) -> &'static str {
@@ -132,13 +113,6 @@ impl Kind for Raspi3b {
 
     fn layout(&self) -> Layout {
         Layout(PARTITIONS)
-    }
-
-    fn partition(&self, slot: Slot) -> usize {
-        match slot {
-            Slot::A => 2,
-            Slot::B => 3,
-        }
     }
 
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()> {

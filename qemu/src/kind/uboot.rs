@@ -5,12 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Loader;
+use super::{BootLoader, Loader};
 use crate::debian::Debian;
 use crate::disk;
 use crate::error::{Context, Error, Result};
 use crate::house::{folder, House};
 use crate::run;
+
+/// U-Boot with rota's boot script.
+pub const BOOT_LOADER: BootLoader =
+    BootLoader { name: "U-Boot", trial: ", bootcount 1 of", fall_back: "the trial is over" };
 
 /// What every board uses, and what the machines add to it.
 const FILES: &str = "meta-rota/recipes-bsp/u-boot/files";

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Init, Kind, Loader, Slot};
+use super::{BootLoader, Init, Kind, Loader, Slot};
 use crate::disk::{self, Layout, Partition};
 use crate::error::{Context, Error, Result};
 use crate::house::House;
@@ -86,6 +86,9 @@ const GRUB_MODULES: &[&str] = &[
     "probe",
     "true",
 ];
+/// GRUB with rota's boot script.
+const GRUB: BootLoader =
+    BootLoader { name: "GRUB", trial: ") rota.trial=1", fall_back: "on trial and not committed" };
 const OVMF: &str = "/usr/share/OVMF";
 
 impl Kind for Pc {
@@ -125,16 +128,8 @@ impl Kind for Pc {
         &[("/dev/nvme0n1p4", "/data", "ext4"), ("/dev/nvme0n1p1", "/boot/efi", "vfat")]
     }
 
-    fn boot_loader(&self) -> &'static str {
-        "GRUB"
-    }
-
-    fn trial_line(&self) -> &'static str {
-        ") rota.trial=1"
-    }
-
-    fn fall_back_line(&self) -> &'static str {
-        "on trial and not committed"
+    fn boot_loader(&self) -> BootLoader {
+        GRUB
     }
 
     fn client(&self) -> &'static str {
@@ -150,13 +145,6 @@ env_dir = \"/boot/efi/grub-mender-grubenv\"
 
     fn layout(&self) -> Layout {
         Layout(self.partitions)
-    }
-
-    fn partition(&self, slot: Slot) -> usize {
-        match slot {
-            Slot::A => 2,
-            Slot::B => 3,
-        }
     }
 
     fn make_disk(&self, house: &House, image: &Path, work: &Path, disk: &Path) -> Result<()> {
@@ -297,11 +285,8 @@ impl Records {
 }
 
 fn put(disk: &Path, copy: usize, name: &str, bytes: &[u8]) -> Result<()> {
-    let work = disk.with_extension("block");
-    fs::write(&work, bytes).context("write", work.display())?;
-    let boot = format!("{}@@{}", disk.display(), X86_64.layout().span(ESP).0);
-    let place = format!("::/grub-mender-grubenv/mender_grubenv{copy}/{name}");
-    run::output(Command::new("mcopy").args(["-o", "-i", &boot]).arg(&work).arg(place)).map(drop)
+    let path = format!("grub-mender-grubenv/mender_grubenv{copy}/{name}");
+    X86_64.layout().write_file(disk, ESP, &path, bytes)
 }
 
 /// A GRUB environment block: 1024 bytes, filled up with `#`.
