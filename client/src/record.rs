@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::libc;
 use sha2::{Digest, Sha256};
 
 use crate::sys::disk::{self, InPlace};
@@ -126,11 +127,12 @@ impl Pair {
     /// Why the next write cannot be relied on, if it cannot: a file is not there in full size, so that a full disk could stop
     /// it, or may not be written to.
     pub fn fault(&self) -> Option<String> {
-        (0..2).find_map(|at| match writable(&self.paths[at]) {
+        let spoilt = (0..2).find_map(|at| match writable(&self.paths[at]) {
             Err(error) => Some(format!("{}: {error}", self.paths[at].display())),
             Ok(()) if !self.is_there(at) => Some(format!("{} is not whole", self.paths[at].display())),
             Ok(()) => None,
-        })
+        });
+        spoilt.or_else(|| self.paths[0].parent().and_then(given_up))
     }
 
     /// Whether the newest record is one that `earlier` knew of, or wrote.
@@ -227,17 +229,27 @@ pub fn fault(folder: &Path, name: &str) -> Option<String> {
     if let Err(error) = fs::metadata(folder) {
         return Some(format!("{}: {error}", folder.display()));
     }
-    paths(folder, name).iter().find_map(|path| match writable(path) {
+    let spoilt = paths(folder, name).iter().find_map(|path| match writable(path) {
         Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
             Some(format!("{}: {error}", path.display()))
         }
         _ => None,
-    })
+    });
+    spoilt.or_else(|| given_up(folder))
+}
+
+/// What a file system says that has given up after an error. It still lets files be opened for writing, and flushed; so it is asked
+/// for a file without a name, where it knows such files.
+fn given_up(folder: &Path) -> Option<String> {
+    let nameless = fs::OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).open(folder);
+    let error = nameless.err()?;
+    let is_final = matches!(error.raw_os_error(), Some(libc::EROFS | libc::EIO));
+    is_final.then(|| format!("{}: {error}", folder.display()))
 }
 
 /// Whether a file may be written to. It is opened for that, and closed again; a FIFO does not keep anybody waiting.
 fn writable(path: &Path) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(path).map(drop)
+    fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path).map(drop)
 }
 
 fn is_blank(path: &Path) -> bool {
