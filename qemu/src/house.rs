@@ -1,8 +1,9 @@
 //! Where things lie on the host: the checkout, its build folder, the programs, the cache.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Context, Error, Result};
 
@@ -66,6 +67,15 @@ impl House {
         folder(self.build.join("qemu-cache"))
     }
 
+    /// The right to add to the cache, for as long as what this returns is kept: scenarios that start at the same time would unpack the
+    /// same package twice.
+    pub fn lock_cache(&self) -> Result<File> {
+        let path = self.cache()?.join("lock");
+        let file = File::create(&path).context("make", path.display())?;
+        file.lock().context("lock", path.display())?;
+        Ok(file)
+    }
+
     /// An empty folder for the scenario called `name`. It stays after the run, for people to look into.
     pub fn scene(&self, name: &str) -> Result<PathBuf> {
         let scene = self.build.join("qemu-lab").join(name);
@@ -82,20 +92,29 @@ pub fn folder(path: PathBuf) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The right to run a machine. One at a time on one host: emulation takes all the processors there are.
+/// The right to run a machine. As many run at a time on one host as it has processors: emulation takes all of one.
 pub struct Turn(#[allow(dead_code)] File);
 
 impl Turn {
     /// Waits for it, however long that takes.
     pub fn take() -> Result<Turn> {
-        let path = std::env::temp_dir().join("rota-qemu.lock");
-        // Opened for reading where it exists: it may be another user's.
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => File::create(&path),
-            opened => opened,
-        };
-        let file = file.context("open", path.display())?;
-        file.lock().context("lock", path.display())?;
-        Ok(Turn(file))
+        let turns = std::thread::available_parallelism().map_or(1, usize::from);
+        loop {
+            for turn in 0..turns {
+                let path = std::env::temp_dir().join(format!("rota-qemu-{turn}.lock"));
+                // Opened for reading where it exists: it may be another user's.
+                let file = match File::open(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => File::create(&path),
+                    opened => opened,
+                };
+                let file = file.context("open", path.display())?;
+                match file.try_lock() {
+                    Ok(()) => return Ok(Turn(file)),
+                    Err(TryLockError::WouldBlock) => {}
+                    Err(TryLockError::Error(error)) => return Err(error).context("lock", path.display()),
+                }
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 }

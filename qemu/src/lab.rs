@@ -54,7 +54,9 @@ impl Lab {
         let house = House::find()?;
         let scene = house.scene(name)?;
         let server = Server::start(&house, &scene)?;
+        let adding = house.lock_cache()?;
         let base = Tree::base(&house, kind, scene.join("base.tree"))?;
+        drop(adding);
         let client =
             Client { server: server.address_for_machines(), ca: server.ca()?, health: "20s", trial: "50s" };
         Ok(Lab { server, kind, house, scene, base, machines: 0, client, _turn: turn })
@@ -101,7 +103,7 @@ impl Lab {
         Machine::new(self.kind, place)
     }
 
-    /// A machine with the release `good` in slot B, committed by way of an update.
+    /// A machine with the release `good` in slot B, committed by way of an update; nothing is wrong with it.
     pub fn updated_machine(&mut self) -> Result<(Machine, Device)> {
         let mut machine = self.machine()?;
         let device = self.server.accept_next(BOOT)?;
@@ -112,6 +114,7 @@ impl Lab {
         machine.expect_committed(Slot::B, "good")?;
         check("what slot B holds", machine.slot_digest(Slot::B, good.length)?, good.digest)?;
         self.server.wait_for_inventory(&device, "artifact_name", "good", secs(60))?;
+        machine.expect_well("good: installed and committed")?;
         Ok((machine, device))
     }
 

@@ -169,6 +169,22 @@ impl Machine {
         })
     }
 
+    /// Checks that `rota doctor` finds nothing wrong but what this kind of machine lacks, and that `rota status --why` says that a slot
+    /// is committed and what became of the last update: `last`.
+    pub fn expect_well(&mut self, last: &str) -> Result<()> {
+        let said = self.run("rota doctor; [ $? -le 1 ]")?;
+        let wrong = said.lines().filter_map(|line| line.strip_prefix("WRONG "));
+        let wrong: Vec<&str> = wrong.filter_map(|line| line.trim().split(':').next()).collect();
+        if wrong != self.kind.wrong() {
+            return Err(Error::Unexpected {
+                what: "what is wrong on the machine".into(),
+                expected: self.kind.wrong().join(", "),
+                found: said,
+            });
+        }
+        self.expect_said("rota status --why", &["state committed", &format!("last {last}")])
+    }
+
     /// Runs a command whose output, with single spaces, must contain all of `expected`; its exit status does not count.
     pub fn expect_said(&mut self, command: &str, expected: &[&str]) -> Result<()> {
         let output = self.run(&format!("{command} || :"))?;

@@ -25,6 +25,9 @@ fn a_good_release_stays_and_bad_ones_fall_back() -> Result<()> {
     let deployment = lab.server.deploy("no-init", &device)?;
     lab.server.expect_failure(&deployment, &["U-Boot fell back to slot B"], UPDATE)?;
     machine.expect_committed(Slot::B, "good")?;
+    machine.expect_well(
+        "no-init: failed: trial of slot A was booted once and not committed; U-Boot fell back to slot B",
+    )?;
 
     println!("a release whose client exits is ended by the guard");
     lab.publish(lab.release("no-client").with_client_that_exits())?;
@@ -112,6 +115,9 @@ fn a_board_with_an_sd_card_and_a_watchdog() -> Result<()> {
     let deployment = lab.server.deploy("hangs", &device)?;
     lab.server.expect_failure(&deployment, &["U-Boot fell back to slot B"], UPDATE)?;
     machine.expect_committed(Slot::B, "good")?;
+    machine.expect_well(
+        "hangs: failed: trial of slot A was booted once and not committed; U-Boot fell back to slot B",
+    )?;
 
     println!("the newer copy of the environment is lost");
     machine.cut_power()?;

@@ -16,7 +16,10 @@ fn a_good_release_stays_and_a_bad_one_falls_back() -> Result<()> {
     lab.publish(lab.release("no-init").without_init())?;
     let deployment = lab.server.deploy("no-init", &device)?;
     lab.server.expect_failure(&deployment, &["U-Boot fell back to slot B"], UPDATE)?;
-    machine.expect_committed(Slot::B, "good")
+    machine.expect_committed(Slot::B, "good")?;
+    machine.expect_well(
+        "no-init: failed: trial of slot A was booted once and not committed; U-Boot fell back to slot B",
+    )
 }
 
 #[test]

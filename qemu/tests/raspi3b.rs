@@ -17,6 +17,9 @@ fn the_boot_script_runs_in_debians_u_boot() -> Result<()> {
     machine.wait_for("counted boot 1", UPDATE)?;
     lab.server.expect_failure(&deployment, &["U-Boot fell back to slot B"], UPDATE)?;
     machine.expect_committed(Slot::B, "good")?;
+    machine.expect_well(
+        "no-init: failed: trial of slot A was booted once and not committed; U-Boot fell back to slot B",
+    )?;
 
     println!("the environment, of which there is one copy, is lost: U-Boot finds the script on the card, which starts slot A");
     machine.cut_power()?;

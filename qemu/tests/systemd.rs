@@ -40,6 +40,9 @@ fn units_and_watchdog_bring_every_release_to_its_end() -> Result<()> {
     machine.wait_for("rota-guard: not committed in time", UPDATE)?;
     lab.server.expect_failure(&deployment, &["GRUB fell back to slot B"], UPDATE)?;
     machine.expect_committed(Slot::B, "good")?;
+    machine.expect_well(
+        "no-client: failed: trial of slot A was booted once and not committed; GRUB fell back to slot B",
+    )?;
 
     println!("a release whose init hangs is ended by the watchdog");
     lab.publish(lab.release("hangs").with_file("/sbin/init", HANGS, 0o755))?;

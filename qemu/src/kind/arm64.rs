@@ -82,6 +82,10 @@ impl Kind for Arm64 {
         card::CLIENT
     }
 
+    fn wrong(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn layout(&self) -> Layout {
         Layout(PARTITIONS)
     }

@@ -91,6 +91,7 @@ impl Board {
         let client = forever(build.derive(house, "client")?);
         let kernel_file = forever(facts["kernel"].as_str().unwrap_or_default().into());
         let mut kernel = None;
+        let adding = house.lock_cache()?;
         match model.architecture {
             "amd64" => build.add_grub(house)?,
             _ => {
@@ -100,6 +101,7 @@ impl Board {
                 kernel = Some(linux::build(house, name, &fragments)?);
             }
         }
+        drop(adding);
         build.write("target", kernel_file, b"the lab's own")?;
         build.write("target", "etc/fstab", b"")?;
         folder(build.folder.join("target/var/lib"))?;

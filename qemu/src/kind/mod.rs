@@ -181,6 +181,10 @@ pub trait Kind: Sync {
     }
     /// The client's configuration of slots and boot loader, TOML.
     fn client(&self) -> &'static str;
+    /// What `rota doctor` rightly finds wrong with it.
+    fn wrong(&self) -> &'static [&'static str] {
+        &["watchdog"]
+    }
     /// The partitions of the disk.
     fn layout(&self) -> Layout;
     /// Number of a slot's partition, from 1.

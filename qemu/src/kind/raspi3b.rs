@@ -111,6 +111,10 @@ impl Kind for Raspi3b {
         super::card::CLIENT
     }
 
+    fn wrong(&self) -> &'static [&'static str] {
+        &["boot records", "watchdog"]
+    }
+
     fn layout(&self) -> Layout {
         Layout(PARTITIONS)
     }

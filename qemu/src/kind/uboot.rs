@@ -14,7 +14,7 @@ use crate::run;
 
 /// U-Boot with rota's boot script.
 pub const BOOT_LOADER: BootLoader =
-    BootLoader { name: "U-Boot", trial: ", bootcount 1 of", fall_back: "the trial is over" };
+    BootLoader { name: "U-Boot", trial: "rota.trial=1", fall_back: "the trial is over" };
 
 /// What every board uses, and what the machines add to it.
 const FILES: &str = "meta-rota/recipes-bsp/u-boot/files";

@@ -143,6 +143,13 @@ env_dir = \"/boot/efi/grub-mender-grubenv\"
 "
     }
 
+    fn wrong(&self) -> &'static [&'static str] {
+        match self.init {
+            Init::BusyBox => &["watchdog"],
+            Init::Systemd => &[],
+        }
+    }
+
     fn layout(&self) -> Layout {
         Layout(self.partitions)
     }
