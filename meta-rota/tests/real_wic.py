@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The real wic makes each board's disk from our kickstart text and a small root file system, and the disk is what the layout says.
 
-    real_wic.py FOLDER                      with openembedded-core and bitbake of a series that carries wic: scarthgap
+    real_wic.py FOLDER                      with openembedded-core and bitbake of a series; wic is part of them (scarthgap), or
+                                            a repository of its own beside them (since wrynose)
     real_wic.py FOLDER LAYOUT PARTS DISK    one board: PARTS holds the files of its partitions, DISK is the image to make
 """
 
@@ -47,21 +48,33 @@ def digest(path, offset, size):
     return found.hexdigest()
 
 
+def program(layers):
+    """What starts wic, and the folders of its modules."""
+    if os.path.isdir(layers + "/wic"):
+        return ["-m", "wic.cli"], layers + "/wic/src"
+    return [layers + "/openembedded-core/scripts/wic"], layers + "/bitbake/lib"
+
+
 def wic(layers, layout, folder, parts):
     """Lets wic put the files of the partitions together, in a new folder; returns the image."""
-    os.makedirs(folder + "/build")
+    os.mkdir(folder)
     write(folder + "/disk.wks", derive.wks(layout, parts))
-    # wic asks bitbake for variables; it gets these. What it wants as root file system and as deployed files stays empty: the
-    # kickstart file names files alone.
-    for name in ("rootfs", "deploy"):
-        os.mkdir("%s/%s" % (folder, name))
-    write(folder + "/bin/bitbake", '#!/bin/sh\ncat <<END\nIMAGE_ROOTFS="%s/rootfs"\nDEPLOY_DIR_IMAGE="%s/deploy"\nMACHINE="%s"\nEND\n' % (
-        folder, folder, layout.board))
-    os.chmod(folder + "/bin/bitbake", 0o755)
-    run("/usr/bin/python3", layers + "/openembedded-core/scripts/wic", "create", folder + "/disk.wks", "-r", folder + "/rootfs",
-        "-b", folder + "/deploy", "-k", folder + "/deploy", "-n", "/", "-o", folder + "/out",
-        env=dict(os.environ, PATH=folder + "/bin:" + PATH, BUILDDIR=folder + "/build", PYTHONPATH=layers + "/bitbake/lib",
-                 SOURCE_DATE_EPOCH="1700000000"))
+    # wic is called as the image class calls it, with the variables in a file. What it wants as root file system and as deployed
+    # files stays empty: the kickstart file names files alone.
+    variables = {"MACHINE": layout.board}
+    for name in ("IMAGE_ROOTFS", "DEPLOY_DIR_IMAGE", "STAGING_DATADIR", "RECIPE_SYSROOT_NATIVE"):
+        variables[name] = os.path.join(folder, name.lower())
+        os.mkdir(variables[name])
+    # The host's programs; but Debian 12's sfdisk does not know the option yet that names its default.
+    native = variables["RECIPE_SYSROOT_NATIVE"]
+    os.symlink("/usr", native + "/usr")
+    sfdisk = native + "/sbin/sfdisk"
+    write(sfdisk, '#!/bin/sh\n[ "$1 $2" = "--sector-size 512" ] && shift 2\nexec /usr/sbin/sfdisk "$@"\n')
+    os.chmod(sfdisk, 0o755)
+    write(folder + "/vars/rota.env", "".join('%s="%s"\n' % pair for pair in variables.items()))
+    start, modules = program(layers)
+    run("/usr/bin/python3", *start, "create", folder + "/disk.wks", "--vars", folder + "/vars", "-e", "rota", "-o", folder + "/out",
+        env=dict(os.environ, PATH=PATH, BUILDDIR=folder, PYTHONPATH=modules, SOURCE_DATE_EPOCH="1700000000"))
     return glob.glob(folder + "/out/disk-*.direct")[0]
 
 
