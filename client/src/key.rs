@@ -1,4 +1,4 @@
-//! The private key that the server knows this device by.
+//! The private key that the server knows this device by: in a file, or in hardware.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use rustls::SignatureScheme;
 use crate::base64;
 use crate::config::Paths;
 use crate::sys::disk;
+use crate::token;
 
 /// What the server takes (device API: authentication): Ed25519 pure, RSA PKCS #1 v1.5 and ECDSA in ASN.1, both over SHA-256.
 const SCHEMES: &[SignatureScheme] =
@@ -25,23 +26,32 @@ const LIMIT: u64 = 64 << 10;
 /// What comes before the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410).
 const PKCS8: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
-/// A device's private key: Ed25519, RSA from 2048 to 4096 bits, or ECDSA P-256.
+/// A device's private key: Ed25519, RSA from 2048 to 4096 bits, or ECDSA P-256; on a token also of P-384.
 #[derive(Debug)]
-pub struct DeviceKey(Arc<dyn SigningKey>);
+pub enum DeviceKey {
+    /// Read from a file.
+    File(Arc<dyn SigningKey>),
+    /// In hardware.
+    #[cfg(feature = "pkcs11")]
+    Token(Box<token::Key>),
+}
 
 impl DeviceKey {
     /// Reads the key. An Ed25519 key is made only when there is no file at all: one that cannot be read may come back, a second
     /// key cannot be taken back.
     pub fn load(paths: &Paths, configured: Option<&Path>) -> Result<DeviceKey, String> {
         let file = file(paths, configured);
-        if is_absent(&file) {
+        if !exists(&file) {
             make(&file).map_err(|what| wrong(&file, &what))?;
         }
         DeviceKey::read(&file)
     }
 
-    /// Reads the key that is in `file`.
+    /// Reads the key that is in `file`, or tries the one that is on a token.
     pub fn read(file: &Path) -> Result<DeviceKey, String> {
+        if let Some(uri) = token::uri(file) {
+            return token::device_key(uri).map_err(|what| format!("device key {what}"));
+        }
         const UNKNOWN: &str =
             "expected an Ed25519, RSA (2048 to 4096 bits) or ECDSA P-256 private key in PEM form without a \
                                passphrase; remove the file to have a new key made";
@@ -49,19 +59,34 @@ impl DeviceKey {
             disk::read(file, LIMIT).map_err(|error| wrong(file, &format!("cannot be read: {error}")))?;
         let der = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| wrong(file, UNKNOWN))?;
         let key = any_supported_type(&der).map_err(|_| wrong(file, UNKNOWN))?;
-        key.choose_scheme(SCHEMES).map(|_| DeviceKey(key)).ok_or_else(|| wrong(file, UNKNOWN))
+        key.choose_scheme(SCHEMES).map(|_| DeviceKey::File(key)).ok_or_else(|| wrong(file, UNKNOWN))
     }
 
     /// The signature of exactly these bytes, in base64.
     pub fn sign(&self, body: &[u8]) -> Result<String, String> {
-        let signer = self.0.choose_scheme(SCHEMES).ok_or("the device key cannot sign for the server")?;
-        signer.sign(body).map(|signature| base64::encode(&signature)).map_err(|error| error.to_string())
+        let signature = match self {
+            DeviceKey::File(key) => {
+                let signer = key.choose_scheme(SCHEMES).ok_or("the device key cannot sign for the server")?;
+                signer.sign(body).map_err(|error| error.to_string())?
+            }
+            #[cfg(feature = "pkcs11")]
+            DeviceKey::Token(key) => token::sign(key, body)?,
+        };
+        Ok(base64::encode(&signature))
     }
 
     /// PEM of the public key's SPKI.
     pub fn public_key(&self) -> Result<String, String> {
-        let key = self.0.public_key().ok_or("the device key has no public key")?;
-        Ok(pem("PUBLIC KEY", &key))
+        match self {
+            DeviceKey::File(key) => {
+                let key = key.public_key().ok_or("the device key has no public key")?;
+                Ok(pem("PUBLIC KEY", &key))
+            }
+            #[cfg(feature = "pkcs11")]
+            DeviceKey::Token(key) => {
+                key.public_key().map(|der| pem("PUBLIC KEY", &der)).map_err(|error| error.to_string())
+            }
+        }
     }
 }
 
@@ -74,6 +99,11 @@ pub fn file(paths: &Paths, configured: Option<&Path>) -> PathBuf {
         None if is_absent(&ours) && !is_absent(&menders) => menders,
         None => ours,
     }
+}
+
+/// Whether there is such a file. What is on a token is taken to be there: no other key is made in its place.
+pub fn exists(file: &Path) -> bool {
+    token::uri(file).is_some() || !is_absent(file)
 }
 
 fn is_absent(file: &Path) -> bool {

@@ -25,6 +25,7 @@ pub mod signals;
 pub mod slot;
 pub mod status;
 pub mod sys;
+pub mod token;
 pub mod update;
 pub mod watchdog;
 pub mod window;

@@ -26,6 +26,10 @@ ROTA_CARGO_ENV = \
 	CARGO_PROFILE_RELEASE_LTO="true" \
 	CARGO_PROFILE_RELEASE_CODEGEN_UNITS="1"
 
+ifeq ($(BR2_PACKAGE_ROTA_PKCS11),y)
+ROTA_CARGO_BUILD_OPTS += --features pkcs11
+endif
+
 define ROTA_INSTALL_TARGET_CMDS
 	$(INSTALL) -D -m 0755 \
 		$(@D)/target/$(RUSTC_TARGET_NAME)/$(if $(BR2_ENABLE_DEBUG),debug,release)/rota \

@@ -63,12 +63,6 @@ impl VerifyKey {
         }
     }
 
-    /// An RSA key from its modulus and exponent, big-endian: what hardware tokens give.
-    pub fn from_rsa_numbers(modulus: &[u8], exponent: &[u8]) -> Result<Self, Error> {
-        let numbers = [modulus, exponent].map(|number| der::wrap(INTEGER, &positive(number))).concat();
-        Self::rsa(&der::wrap(SEQUENCE, &numbers))
-    }
-
     /// A P-256 key from its uncompressed point.
     pub fn from_p256_point(point: &[u8]) -> Result<Self, Error> {
         if point.len() != 65 || point[0] != 4 {
@@ -141,7 +135,7 @@ pub(crate) fn rsa_bits(mut numbers: &[u8]) -> Option<usize> {
 }
 
 /// A number as DER has it: no leading zeros, except for one that keeps it positive.
-fn positive(number: &[u8]) -> Vec<u8> {
+pub(crate) fn positive(number: &[u8]) -> Vec<u8> {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();
     let digits = &number[zeros..];
     let sign: &[u8] = if digits.first().map_or(true, |byte| byte & 0x80 != 0) { &[0] } else { &[] };
@@ -188,4 +182,10 @@ pub fn ecdsa_der_to_raw(signature: &[u8]) -> Option<Vec<u8>> {
         half.get_mut(32usize.checked_sub(digits.len())?..)?.copy_from_slice(digits);
     }
     (outer.is_empty() && inner.is_empty()).then_some(raw)
+}
+
+/// The DER of an ECDSA signature `R‖S`, of whatever curve.
+pub fn ecdsa_raw_to_der(signature: &[u8]) -> Vec<u8> {
+    let (r, s) = signature.split_at(signature.len() / 2);
+    der::wrap(SEQUENCE, &[r, s].map(|number| der::wrap(INTEGER, &positive(number))).concat())
 }

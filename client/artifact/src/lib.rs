@@ -24,6 +24,8 @@ mod reader;
 mod resign;
 mod sign_key;
 mod signature;
+#[cfg(feature = "pkcs11")]
+pub mod token;
 mod writer;
 
 pub use checksum::{Checksum, Hasher};
@@ -33,7 +35,7 @@ pub use header::{
     check_file_name, check_script_name, Depends, Header, PayloadHeader, Script, ARTIFACT_GROUP,
     ARTIFACT_NAME, DEVICE_TYPE, SCRIPT_STATES,
 };
-pub use key::{ecdsa_der_to_raw, KeyKind, VerifyKey};
+pub use key::{ecdsa_der_to_raw, ecdsa_raw_to_der, KeyKind, VerifyKey};
 pub use limits::Limits;
 pub use payload::{Payload, PayloadFile, Stored};
 pub use reader::{FileSummary, Reader, Summary};

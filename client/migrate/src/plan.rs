@@ -129,7 +129,7 @@ impl Plan {
             }
         }
         let file = key::file(menders, config.device_key.as_deref());
-        if file.symlink_metadata().is_err() {
+        if !key::exists(&file) {
             return self.refuse(format!(
                 "{}: there is no key yet; let Mender's client make one first",
                 file.display()

@@ -3,7 +3,7 @@
 use toml::{Table, Value};
 
 use super::values::{
-    count, duration, flag, level, list, path, size, some_path, some_text, target, text, url, window,
+    count, duration, flag, level, list, path, size, some_key, some_path, some_text, target, text, url, window,
 };
 use super::Config;
 
@@ -13,13 +13,13 @@ type Set = fn(&mut Config, &Value) -> Result<(), String>;
 /// `dist/rota.schema.json`.
 pub(super) const KEYS: &[(&str, Set)] = &[
     ("device_type", |c, v| set(&mut c.device_type, text(v).map(Some))),
-    ("device_key", |c, v| set(&mut c.device_key, some_path(v))),
+    ("device_key", |c, v| set(&mut c.device_key, some_key(v))),
     ("server.url", |c, v| set(&mut c.urls, url(v).map(|url| vec![url]))),
     ("server.urls", |c, v| set(&mut c.urls, list(v, url))),
     ("server.ca", |c, v| set(&mut c.ca, some_path(v))),
     ("server.system_ca", |c, v| set(&mut c.system_ca, flag(v))),
     ("server.client_certificate", |c, v| set(&mut c.client_certificate, some_path(v))),
-    ("server.client_key", |c, v| set(&mut c.client_key, some_path(v))),
+    ("server.client_key", |c, v| set(&mut c.client_key, some_key(v))),
     ("server.proxy", |c, v| set(&mut c.proxy, some_text(v))),
     ("server.tenant_token", |c, v| set(&mut c.tenant_token, some_text(v))),
     ("server.timeout", |c, v| set(&mut c.server_timeout, duration(v))),

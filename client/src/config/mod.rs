@@ -27,7 +27,7 @@ const LIMIT: u64 = 1 << 20;
 pub struct Config {
     /// What artifacts name as compatible.
     pub device_type: Option<String>,
-    /// File of the device's private key, when it is not `device-key.pem` of the data partition.
+    /// File of the device's private key, or PKCS#11 URI of one in hardware, when it is not `device-key.pem` of the data partition.
     pub device_key: Option<PathBuf>,
     /// `https://` addresses, tried in order; without a slash at the end.
     pub urls: Vec<String>,
@@ -37,7 +37,7 @@ pub struct Config {
     pub system_ca: bool,
     /// Certificate chain that this device shows to servers that ask for one.
     pub client_certificate: Option<PathBuf>,
-    /// Its private key.
+    /// Its private key: a file, or a PKCS#11 URI.
     pub client_key: Option<PathBuf>,
     /// Address of an HTTP proxy for all connections, over what the environment says.
     pub proxy: Option<String>,

@@ -285,10 +285,32 @@ fn every_key_of_mender_conf_has_its_meaning() {
 }
 
 #[test]
+fn keys_in_hardware_are_named_by_their_uris() {
+    const URI: &str = "pkcs11:token=t;object=o?module-path=/m.so";
+    let both = format!(
+        r#"{{"HttpsClient": {{"Certificate": "/c.pem", "Key": "{URI}", "SSLEngine": "pkcs11"}},
+            "Security": {{"AuthPrivateKey": "{URI}", "SSLEngine": "pkcs11"}}}}"#
+    );
+    let config = mender("{}", &both);
+    assert_eq!(config.faults, Vec::<String>::new());
+    assert_eq!((config.device_key, config.client_key), (Some(URI.into()), Some(URI.into())));
+
+    let mut config = Config::default();
+    assert_eq!(config.set("device_key", &URI.into()), Ok(()));
+    assert_eq!(config.device_key, Some(URI.into()));
+    let wrong = config.set("device_key", &"key.pem".into()).unwrap_err();
+    assert_eq!(wrong, "expected an absolute path, or a URI pkcs11:…, found \"key.pem\"");
+}
+
+#[test]
 fn what_mender_conf_must_not_say_is_named() {
     for (text, fault) in [
         (r#"{"serverurl": "https://x"}"#, "serverurl: this key is spelt ServerURL"),
         (r#"{"Security": {"authprivatekey": "/x"}}"#, "this key is spelt Security.AuthPrivateKey"),
+        (
+            r#"{"Security": {"SSLEngine": "tpm2tss"}}"#,
+            "Security.SSLEngine: expected pkcs11, with a key named by",
+        ),
         (r#"{"SkipVerify": true}"#, "rota always checks the server's certificate"),
         (r#"{"ServerURL": "http://x"}"#, "ServerURL: expected an https:// address, found \"http://x\""),
         (
@@ -298,7 +320,7 @@ fn what_mender_conf_must_not_say_is_named() {
         (r#"{"Servers": ["https://y"]}"#, "Servers: expected an object with ServerURL, found \"https://y\""),
         (r#"{"UpdatePollIntervalSeconds": "5 minutes"}"#, "UpdatePollIntervalSeconds: expected a time"),
         (r#"{"RootfsPartA": "/dev/a"}"#, "only one of slots.a and slots.b"),
-        (r#"{"Security": {"AuthPrivateKey": "pkcs11:model=x"}}"#, "expected an absolute path"),
+        (r#"{"Security": {"AuthPrivateKey": "key.pem"}}"#, "expected an absolute path"),
         (r#"{"HttpsClient": {"Certificate": "/c"}}"#, "only one of server.client_certificate"),
         (r#"["ServerURL"]"#, "expected a JSON object"),
         ("{", "expected a JSON object"),

@@ -43,6 +43,16 @@ pub(super) fn some_path(value: &Value) -> Result<Option<PathBuf>, String> {
     }
 }
 
+/// A private key: an absolute path, or the PKCS#11 URI of a key in hardware; an empty text is none. What is wrong with a URI is told
+/// when the key is used: without it, the device would come to the server with another one.
+pub(super) fn some_key(value: &Value) -> Result<Option<PathBuf>, String> {
+    match value.as_str() {
+        Some(uri) if uri.starts_with("pkcs11:") => Ok(Some(uri.into())),
+        Some("") => Ok(None),
+        _ => path(value).map(Some).or_else(|_| expected("an absolute path, or a URI pkcs11:…", value)),
+    }
+}
+
 pub(super) fn list<T>(value: &Value, each: fn(&Value) -> Result<T, String>) -> Result<Vec<T>, String> {
     value.as_array().map_or_else(|| expected("a list", value), |list| list.iter().map(each).collect())
 }

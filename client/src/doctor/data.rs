@@ -138,7 +138,21 @@ pub fn device_key(doctor: &mut Doctor) -> Vec<Finding> {
         ),
     }];
     let file = crate::key::file(&doctor.device.paths, doctor.device.config.device_key.as_deref());
-    let name = file.display();
+    let name = crate::token::name(&file);
+    if crate::token::uri(&file).is_some() {
+        // One signature shows that it is there, and that the PIN is right.
+        let tried = DeviceKey::read(&file).and_then(|key| key.public_key().and(key.sign(b"")));
+        findings.push(match tried {
+            Ok(_) => Finding::ok(KEY, format!("{name} signs in its hardware")),
+            Err(why) => Finding::wrong(
+                KEY,
+                format!("{name} to sign"),
+                why,
+                "plug the token in, or correct device_key in rota.toml; `pkcs11-tool -L -O` shows what a token holds",
+            ),
+        });
+        return findings;
+    }
     match fs::metadata(&file) {
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

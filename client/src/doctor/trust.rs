@@ -17,6 +17,7 @@ use crate::finding::Finding;
 use crate::identity::Identity;
 use crate::net::verify::Clock;
 use crate::net::{tls, Server};
+use crate::token;
 use crate::update::clock_fault;
 use crate::update::journal::Journal;
 use crate::window::Local;
@@ -56,13 +57,18 @@ fn client_certificate(doctor: &Doctor) -> Vec<Finding> {
     let mut findings =
         vec![certificate_file(CERTIFICATE, certificate, "server.client_certificate in rota.toml")];
     findings.extend(super::data::exposed(CERTIFICATE, key));
-    if let Err(why) = tls::settings(config, Clock(Arc::new(date::reading))) {
-        findings.push(Finding::wrong(
+    let settings = tls::settings(config, Clock(Arc::new(date::reading)));
+    match settings.map(drop).and_then(|()| tls::try_client_key(certificate, key)) {
+        Ok(()) if token::uri(key).is_some() => {
+            findings.push(Finding::ok(CERTIFICATE, format!("{} signs in its hardware", token::name(key))));
+        }
+        Ok(()) => {}
+        Err(why) => findings.push(Finding::wrong(
             CERTIFICATE,
-            format!("{}, the private key of {}, in PEM form", key.display(), certificate.display()),
+            format!("{}, the private key of {}", token::name(key), certificate.display()),
             why,
             "correct server.client_key and server.client_certificate in rota.toml",
-        ));
+        )),
     }
     findings
 }
@@ -198,7 +204,7 @@ pub fn server(doctor: &mut Doctor) -> Vec<Finding> {
         return vec![Finding::not_checked(SERVER, why)];
     }
     let (paths, key) = (doctor.device.paths.clone(), config.device_key.clone());
-    let has_key = crate::key::file(&paths, key.as_deref()).exists();
+    let has_key = crate::key::exists(&crate::key::file(&paths, key.as_deref()));
     let mut server = Server::new(config, Box::new(move || Identity::load(&paths, key.as_deref())));
     let mut findings: Vec<Finding> = server
         .reach()

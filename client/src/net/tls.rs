@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
-    AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore, SignatureScheme,
+    StreamOwned,
 };
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
@@ -17,6 +19,7 @@ use ureq::unversioned::transport::{
 
 use super::verify::{Clock, Verifier};
 use crate::config::Config;
+use crate::token;
 
 /// Where distributions keep the CAs they trust.
 const SYSTEM_ROOTS: &[&str] =
@@ -37,12 +40,42 @@ pub fn settings(config: &Config, clock: Clock) -> Result<(Arc<ClientConfig>, Arc
             let wrong = |file: &Path, what: &dyn fmt::Display| format!("{}: {what}", file.display());
             let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
             let chain: Vec<_> = chain.map_err(|error| wrong(certificate, &error))?;
-            let pem = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
-            builder.with_client_auth_cert(chain, pem).map_err(|error| wrong(certificate, &error))?
+            match token::uri(key) {
+                Some(uri) => {
+                    let certified = CertifiedKey::new(chain, token::tls_key(uri)?);
+                    builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)))
+                }
+                None => {
+                    let pem = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, &error))?;
+                    builder.with_client_auth_cert(chain, pem).map_err(|error| wrong(certificate, &error))?
+                }
+            }
         }
         _ => builder.with_no_client_auth(),
     };
     Ok((Arc::new(settings), verifier))
+}
+
+/// Whether the key of the client certificate signs, where that shows only in a handshake: in hardware.
+pub fn try_client_key(certificate: &Path, key: &Path) -> Result<(), String> {
+    let Some(uri) = token::uri(key) else { return Ok(()) };
+    let key = token::tls_key(uri)?;
+    let every = [
+        SignatureScheme::ECDSA_NISTP256_SHA256,
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        SignatureScheme::RSA_PSS_SHA256,
+        SignatureScheme::RSA_PKCS1_SHA256,
+    ];
+    let signer = key.choose_scheme(&every).ok_or("it makes no signature that TLS has")?;
+    signer.sign(b"").map_err(|error| match error {
+        rustls::Error::General(why) => why,
+        other => other.to_string(),
+    })?;
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain: Vec<_> = chain.map_err(|error| format!("{}: {error}", certificate.display()))?;
+    CertifiedKey::new(chain, key)
+        .keys_match()
+        .map_err(|_| format!("the certificate in {} is for another key", certificate.display()))
 }
 
 /// One source of CAs that is good is enough.
@@ -113,6 +146,8 @@ pub fn explain(error: &io::Error) -> Option<String> {
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
             "TLS: the server wants a certificate of this device; set server.client_certificate and server.client_key".into()
         }
+        // What a key in hardware says.
+        rustls::Error::General(why) => format!("TLS: {why}"),
         other => format!("TLS: {other}"),
     })
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, RemoteKeyPair, SignatureAlgorithm};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -65,6 +65,44 @@ pub struct Certificates {
     pub client: (String, String),
     /// A server that is `localhost`.
     pub server: Arc<ServerConfig>,
+    authority: (rcgen::Certificate, KeyPair),
+}
+
+impl Certificates {
+    /// A certificate of a client, in PEM form, for the key of this SPKI.
+    pub fn client_with(&self, spki: Vec<u8>) -> String {
+        let params = CertificateParams::new(Vec::new()).unwrap();
+        let key = KeyPair::from_remote(Box::new(OfAnother::new(&spki))).unwrap();
+        params.signed_by(&key, &self.authority.0, &self.authority.1).unwrap().pem()
+    }
+}
+
+/// A key of which the public half alone is known.
+struct OfAnother(Vec<u8>, &'static SignatureAlgorithm);
+
+impl OfAnother {
+    fn new(spki: &[u8]) -> OfAnother {
+        let (head, algorithm) = match spki.len() {
+            91 => (26, &rcgen::PKCS_ECDSA_P256_SHA256),
+            120 => (23, &rcgen::PKCS_ECDSA_P384_SHA384),
+            _ => (24, &rcgen::PKCS_RSA_SHA256),
+        };
+        OfAnother(spki[head..].to_vec(), algorithm)
+    }
+}
+
+impl RemoteKeyPair for OfAnother {
+    fn public_key(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn sign(&self, _: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Err(rcgen::Error::RemoteKeyError)
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.1
+    }
 }
 
 /// Makes a CA, and a server that asks clients for a certificate of it, or does not.
@@ -95,6 +133,7 @@ pub fn certificates(asking: bool) -> Certificates {
         ca: ca.pem(),
         client: (client.pem(), client_key.serialize_pem()),
         server: Arc::new(config.unwrap()),
+        authority: (ca, ca_key),
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use ring::signature::{UnparsedPublicKey, ED25519, RSA_PKCS1_2048_8192_SHA256};
+use ring::signature::{
+    UnparsedPublicKey, ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA256,
+};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{json, Value};
 
@@ -282,6 +284,12 @@ fn authorise(state: &mut State, request: &Request) -> Reply {
     // What comes before the key itself in SPKI is as long as the kind of key has it.
     let good = match der.len() {
         44 => UnparsedPublicKey::new(&ED25519, &der[12..]).verify(&request.body, &signature).is_ok(),
+        91 => UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &der[26..])
+            .verify(&request.body, &signature)
+            .is_ok(),
+        120 => UnparsedPublicKey::new(&ECDSA_P384_SHA256_ASN1, &der[23..])
+            .verify(&request.body, &signature)
+            .is_ok(),
         25.. => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &der[24..])
             .verify(&request.body, &signature)
             .is_ok(),

@@ -8,11 +8,11 @@ use std::{
 
 use base64::{engine::general_purpose::STANDARD, Engine as _};
 use clap::{Args, ValueEnum};
-use rota_artifact::{ecdsa_der_to_raw, Checksum, Error, KeyKind, SignKey, Signer, VerifyKey};
+use rota_artifact::{ecdsa_der_to_raw, token, Checksum, Error, KeyKind, SignKey, Signer, VerifyKey};
 
 use crate::{
-    fail::{During, Fail, ARGUMENTS, FEATURE},
-    files, output, pkcs11,
+    fail::{During, Fail, ARGUMENTS, FEATURE, SYSTEM},
+    files, output,
 };
 
 /// What an artifact is signed with.
@@ -71,7 +71,9 @@ pub struct Services {
 pub fn signer(arguments: &SigningKey) -> Result<Option<Box<dyn Signer>>, Fail> {
     refuse(&arguments.services)?;
     if let Some(uri) = &arguments.key_pkcs11 {
-        return Ok(Some(Box::new(pkcs11::Key::open(uri)?)));
+        let key = token::Key::new(uri).map_err(on_token)?;
+        key.algorithm().map_err(on_token)?;
+        return Ok(Some(Box::new(key)));
     }
     if let Some(command) = &arguments.sign_command {
         return Ok(Some(Box::new(SignCommand { command: command.clone(), input: arguments.sign_input })));
@@ -92,9 +94,21 @@ pub fn verify_keys(arguments: &VerificationKeys) -> Result<Vec<VerifyKey>, Fail>
     let of_file = |path: &PathBuf| verify_key(&files::read(path)?).during(ARGUMENTS, path.display());
     let mut keys: Vec<VerifyKey> = arguments.key.iter().map(of_file).collect::<Result<_, Fail>>()?;
     if let Some(uri) = &arguments.key_pkcs11 {
-        keys.push(pkcs11::Key::open_public(uri)?);
+        let spki = token::Key::new(uri).and_then(|key| key.public_key()).map_err(on_token)?;
+        keys.push(
+            VerifyKey::from_spki(&spki).during(ARGUMENTS, uri.split(['?', ';']).next().unwrap_or(uri))?,
+        );
     }
     Ok(keys)
+}
+
+/// Whether it is the arguments that are wrong, or the token.
+fn on_token(error: token::Error) -> Fail {
+    let code = match error {
+        token::Error::Module { .. } | token::Error::Token { .. } => SYSTEM,
+        _ => ARGUMENTS,
+    };
+    Fail::new(code, error)
 }
 
 fn verify_key(pem: &[u8]) -> Result<VerifyKey, Error> {

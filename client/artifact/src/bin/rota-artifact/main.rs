@@ -13,7 +13,6 @@ mod mender;
 mod modify;
 mod original;
 mod output;
-mod pkcs11;
 mod progress;
 mod read;
 mod sign;
