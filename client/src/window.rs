@@ -22,6 +22,9 @@ pub struct Window {
 }
 
 impl Window {
+    /// One that never opens.
+    pub const NEVER: Window = Window { days: 0, opens: 0, closes: DAY };
+
     /// Reads `[DAYS ]HH:MM-HH:MM`, where the days are `Sat`, `Mon-Fri` or several of these with commas between.
     pub fn parse(text: &str) -> Option<Window> {
         let (days, times) = text.split_once(' ').unwrap_or(("Mon-Sun", text));

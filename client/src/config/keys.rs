@@ -3,9 +3,11 @@
 use toml::{Table, Value};
 
 use super::values::{
-    count, duration, flag, level, list, path, size, some_key, some_path, some_text, target, text, url, window,
+    count, duration, expected, flag, level, list, path, size, some_key, some_path, some_text, target, text,
+    url, window,
 };
 use super::Config;
+use crate::window::Window;
 
 type Set = fn(&mut Config, &Value) -> Result<(), String>;
 
@@ -38,10 +40,10 @@ pub(super) const KEYS: &[(&str, Set)] = &[
     ("download.retry_interval", |c, v| set(&mut c.download_retry_interval, duration(v))),
     ("download.max_rate", |c, v| set(&mut c.max_rate, size(v))),
     ("download.daily_budget", |c, v| set(&mut c.daily_budget, size(v))),
-    ("update.windows", |c, v| set(&mut c.windows, list(v, window))),
-    ("update.download_windows", |c, v| set(&mut c.download_windows, list(v, window).map(Some))),
-    ("update.install_windows", |c, v| set(&mut c.install_windows, list(v, window).map(Some))),
-    ("update.reboot_windows", |c, v| set(&mut c.reboot_windows, list(v, window).map(Some))),
+    ("update.windows", |c, v| set_windows(&mut c.windows, v)),
+    ("update.download_windows", |c, v| set_windows(c.download_windows.get_or_insert_with(Vec::new), v)),
+    ("update.install_windows", |c, v| set_windows(c.install_windows.get_or_insert_with(Vec::new), v)),
+    ("update.reboot_windows", |c, v| set_windows(c.reboot_windows.get_or_insert_with(Vec::new), v)),
     ("artifact.verify_keys", |c, v| {
         // Whatever is wrong with this value, it asks for signatures: without a usable key nothing is installed.
         c.verify_keys = Some(Vec::new());
@@ -62,6 +64,29 @@ pub(super) const KEYS: &[(&str, Set)] = &[
 fn set<T>(field: &mut T, value: Result<T, String>) -> Result<(), String> {
     *field = value?;
     Ok(())
+}
+
+/// Takes the windows that are understood, and the fault of the first that is not. Where none is, what held before holds, and
+/// where nothing did, nothing opens: a slip must not open what was meant to be closed.
+fn set_windows(windows: &mut Vec<Window>, value: &Value) -> Result<(), String> {
+    let read: Vec<_> = match value.as_array() {
+        Some(values) => values.iter().map(window).collect(),
+        None => vec![expected("a list", value)],
+    };
+    let mut fault = Ok(());
+    let mut good = Vec::new();
+    for one in read {
+        match one {
+            Ok(window) => good.push(window),
+            Err(what) => fault = fault.and(Err(what)),
+        }
+    }
+    match (good.is_empty(), &fault) {
+        (false, _) | (true, Ok(())) => *windows = good,
+        (true, Err(_)) if windows.is_empty() => windows.push(Window::NEVER),
+        (true, Err(_)) => {}
+    }
+    fault
 }
 
 impl Config {

@@ -163,9 +163,30 @@ fn sizes_have_units_and_windows_a_form() {
     let config = load(slot, Some("[update]\nwindows = [\"02:00-03:00\", \"at night\"]"));
     assert_eq!(
         (config.windows.len(), config.install_windows, config.reboot_windows),
-        (2, Some(Vec::new()), None)
+        (1, Some(Vec::new()), None)
     );
     assert!(config.faults[0].contains("update.windows: expected a window such as"), "{}", config.faults[0]);
+}
+
+/// A slip opens nothing that was meant to be closed.
+#[test]
+fn a_window_that_is_none_leaves_the_others_and_opens_nothing() {
+    let is_open = |windows: &[Window]| crate::window::is_open(windows, 0);
+    let slot = "[update]\nwindows = [\"Sat 02:00-05:00\"]";
+    for wrong in ["[\"at night\"]", "\"02:00-03:00\"", "[7, \"25:00-26:00\"]"] {
+        // What held before holds.
+        let config = load(slot, Some(&format!("[update]\nwindows = {wrong}")));
+        assert_eq!(config.windows, [Window::parse("Sat 02:00-05:00").unwrap()], "{wrong}");
+        assert_eq!(config.faults.len(), 1, "{wrong}: {:?}", config.faults);
+        // Nothing did: all is closed, and for a key of its own that step is.
+        let config = load(&format!("[update]\nwindows = {wrong}\nreboot_windows = {wrong}"), None);
+        assert!(!is_open(&config.windows) && !is_open(&config.reboot_windows.unwrap()), "{wrong}");
+        assert_eq!(crate::window::opens(&config.windows, 0), None);
+        assert_eq!(config.install_windows, None);
+        // Put right, it is over.
+        let config = load(&format!("[update]\nwindows = {wrong}"), Some("[update]\nwindows = []"));
+        assert!(is_open(&config.windows), "{wrong}");
+    }
 }
 
 #[test]
