@@ -314,6 +314,8 @@ impl Kind for Board {
                 let mut qemu = arm64::virt("aarch64", "virt", "cortex-a53");
                 qemu.args(["-drive", &format!("if=pflash,unit=1,format=raw,file={FLASH}")]);
                 qemu.args(["-device", "i6300esb", "-watchdog-action", "reset"]);
+                // Each of U-Boot's writes to flash changes the machine's memory map, in all of its processors.
+                qemu.args(["-smp", "1"]);
                 qemu
             }
         };
