@@ -214,6 +214,19 @@ fn an_environment_made_anew_is_one_for_fw_printenv() {
 }
 
 #[test]
+fn a_value_of_several_lines_is_that_of_mkenvimage() {
+    let board = Board::new("lines", true);
+    fs::write(board.folder.join("u-boot-initial-env"), VARIABLES.to_owned() + "lines=one \\\ntwo=2\n")
+        .unwrap();
+    board.make_images();
+    let made = board.print("lines");
+    assert_eq!(made, "one \ntwo=2");
+    (0..2).for_each(|number| board.destroy(number));
+    assert!(board.open().repair(Slot::A).unwrap().is_some());
+    assert_eq!(board.print("lines"), made);
+}
+
+#[test]
 fn copies_in_files_of_their_own() {
     let board = Board::new("files", true);
     let file = |number: usize| board.folder.join(format!("uboot{number}.env"));

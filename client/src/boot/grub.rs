@@ -208,12 +208,12 @@ impl Boot for Grub {
     }
 }
 
-/// The folder of the records: what grub-mender-grubenv's configuration says, else the first usual one that holds any.
 /// Whether there are records where grub-mender-grubenv has them.
 pub(super) fn is_there() -> bool {
     find_folder(Path::new("/")).is_some()
 }
 
+/// The folder of the records: what grub-mender-grubenv's configuration says, else the first usual one that holds any.
 fn find_folder(root: &Path) -> Option<PathBuf> {
     let below = |path: &str| root.join(path.trim_start_matches('/'));
     let configuration = fs::read_to_string(below(CONFIGURATION)).unwrap_or_default();

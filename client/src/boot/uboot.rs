@@ -24,8 +24,6 @@ use crate::sys::power;
 use env::Env;
 use store::Store;
 
-/// The lock of `fw_setenv`.
-const LOCK: &str = "/var/lock/fw_printenv.lock";
 /// Boots of a trial when the environment does not say.
 const TRIES: u32 = 1;
 
@@ -134,7 +132,7 @@ impl Boot for UBoot {
     }
 
     fn invalidate(&mut self, slot: Slot) -> Result<(), Error> {
-        let _lock = lock()?;
+        let _lock = lock(self.store.lock())?;
         let env = self.current()?;
         let committed = self.read(&env)?.committed;
         if slot == committed {
@@ -148,7 +146,7 @@ impl Boot for UBoot {
     }
 
     fn arm(&mut self, slot: Slot) -> Result<(), Error> {
-        let _lock = lock()?;
+        let _lock = lock(self.store.lock())?;
         let env = self.current()?;
         let state = self.read(&env)?;
         if slot == state.committed {
@@ -170,7 +168,7 @@ impl Boot for UBoot {
     }
 
     fn commit(&mut self, slot: Slot) -> Result<(), Error> {
-        let _lock = lock()?;
+        let _lock = lock(self.store.lock())?;
         let env = self.current()?;
         let already =
             matches!(self.read(&env), Ok(State { committed, trial: None, .. }) if committed == slot);
@@ -178,16 +176,17 @@ impl Boot for UBoot {
     }
 
     fn cancel(&mut self) -> Result<(), Error> {
-        let _lock = lock()?;
+        let _lock = lock(self.store.lock())?;
         let env = self.current()?;
         self.store.settle(&without_trial(self, env)?)
     }
 
     fn repair(&mut self, fallback: Slot) -> Result<Option<String>, Error> {
-        let _lock = lock()?;
+        let _lock = lock(self.store.lock())?;
         let copies = self.store.load()?;
         let name = self.store.name();
         let Some(env) = copies.current() else {
+            self.store.check_places()?;
             self.store.settle(&self.rebuilt(Env::default(), fallback)?)?;
             return Ok(Some(format!(
                 "U-Boot's environment was lost ({name}); it was made anew and slot {fallback} is the committed one now"
@@ -238,14 +237,15 @@ fn without_trial(boot: &UBoot, env: Env) -> Result<Env, Error> {
 }
 
 /// Keeps `fw_setenv` away. Where there is no folder for its lock, there is no `fw_setenv` either.
-fn lock() -> Result<Option<Lock>, Error> {
-    match Lock::take(Path::new(LOCK), Duration::from_secs(10)) {
+fn lock(file: &Path) -> Result<Option<Lock>, Error> {
+    let name = file.display();
+    match Lock::take(file, Duration::from_secs(10)) {
         Ok(Some(lock)) => Ok(Some(lock)),
         Ok(None) => {
-            Err(Error::Refused(format!("another program changes U-Boot's environment and holds {LOCK}")))
+            Err(Error::Refused(format!("another program changes U-Boot's environment and holds {name}")))
         }
         Err(error) => {
-            log::debug!("cannot lock {LOCK}: {error}");
+            log::debug!("cannot lock {name}: {error}");
             Ok(None)
         }
     }

@@ -30,6 +30,15 @@ pub fn parse(text: &str) -> Vec<Line> {
     lines
 }
 
+/// The lock file that the YAML form names.
+pub fn lock_file(text: &str) -> Option<&str> {
+    let named = text.lines().find_map(|line| {
+        let rest = line.trim().strip_prefix("lockfile")?.trim_start().strip_prefix(':')?;
+        Some(rest.split(" #").next()?.trim().trim_matches(['"', '\'']))
+    });
+    named.filter(|file| file.starts_with('/'))
+}
+
 fn line(text: &str) -> Option<Line> {
     let (device, rest) = word(text);
     let (offset, rest) = number(rest, 0)?;
@@ -153,5 +162,7 @@ mod tests {
             parse(text),
             [at("/dev/mtd0", 0xa0000, 0x4000, 0x10000, 0), at("/dev/mtd1", 8, 0x4000, 0, 0)]
         );
+        assert_eq!(lock_file(text), Some("/var/lock/fw_printenv.lock"));
+        assert_eq!(lock_file("/dev/mtd0 0 4000\n"), None);
     }
 }

@@ -30,7 +30,7 @@ impl Env {
     }
 
     /// Reads `name=value` lines, as `mkenvimage` takes them and U-Boot's `u-boot-initial-env` has them: `#` begins a
-    /// comment line, a backslash at the end of a line continues it.
+    /// comment line; after a backslash at its end, the value goes on in the next line.
     pub fn from_text(text: &[u8]) -> Env {
         let mut env = Env::default();
         let mut line = Vec::new();
@@ -38,6 +38,7 @@ impl Env {
             let part = part.strip_suffix(b"\r").unwrap_or(part);
             if let Some(part) = part.strip_suffix(b"\\") {
                 line.extend_from_slice(part);
+                line.push(b'\n');
                 continue;
             }
             line.extend_from_slice(part);
@@ -191,11 +192,11 @@ mod tests {
     #[test]
     fn an_image_says_what_was_put_in() {
         let variables = env("b=2\na=1\nempty=\n# comment\nlong=one \\\ntwo\nno equals sign\n=no name\n");
-        assert_eq!(variables.get("long"), Some("one two"));
+        assert_eq!(variables.get("long"), Some("one \ntwo"));
         assert_eq!(variables.get("empty"), Some(""));
         let image = encode(&variables, Some(7), 64).unwrap();
         assert_eq!(image.len(), 64);
-        assert!(image[5..].starts_with(b"a=1\0b=2\0empty=\0long=one two\0\0"));
+        assert!(image[5..].starts_with(b"a=1\0b=2\0empty=\0long=one \ntwo\0\0"));
         assert_eq!(decode(&image, true), Some((7, variables.clone())));
         assert_eq!(decode(&image, false), None, "the header of a single image is another one");
         let image = encode(&variables, None, 64).unwrap();

@@ -15,6 +15,7 @@ impl UBoot {
         let mut findings = vec![self.redundancy(), self.copies(), self.writable(), self.rebuilding()];
         let env = self.current().unwrap_or_default();
         findings.extend(variables(&env));
+        findings.extend(prompt(&env));
         findings.extend(taken_from_slot(&env, root));
         findings
     }
@@ -117,6 +118,23 @@ fn variables(env: &Env) -> Vec<Finding> {
             format!("{:.60}", command.escape_default().to_string()),
             "build U-Boot with meta-rota's u-boot-rota.inc, or install the boot.scr that rota-uboot makes",
         )],
+    }
+}
+
+/// Whether a key on the console leads to U-Boot's prompt, where a device stays. Nothing is known of a delay that is built in.
+fn prompt(env: &Env) -> Option<Finding> {
+    const PROMPT: &str = "boot prompt";
+    let keyed =
+        ["bootstopkey", "bootdelaykey", "bootstopkeysha256"].iter().any(|name| env.get(name).is_some());
+    match env.get("bootdelay")? {
+        "-2" => Some(Finding::ok(PROMPT, "no key on the console stops the start (bootdelay=-2)")),
+        delay if keyed => Some(Finding::ok(PROMPT, format!("bootdelay={delay:.9}, stopped by a password"))),
+        delay => Some(Finding::wrong(
+            PROMPT,
+            "bootdelay=-2: noise on the console's line, or a key that is pressed, must not stop the start",
+            format!("bootdelay={:.9}", delay.escape_default().to_string()),
+            "`fw_setenv bootdelay -- -2` once the bench is done with, and CONFIG_BOOTDELAY=-2 in U-Boot",
+        )),
     }
 }
 

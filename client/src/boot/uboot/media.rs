@@ -62,6 +62,34 @@ impl Place {
         self.size
     }
 
+    /// Whether a write to one place changes the other: they overlap, or have an erase block in common.
+    pub fn overlaps(&self, other: &Place) -> bool {
+        let span = |place: &Place| {
+            let sector = match place.medium {
+                Medium::Mtd { sector, .. } => sector.max(1),
+                _ => 1,
+            };
+            let end = place.offset.saturating_add(place.size as u64);
+            (place.offset / sector, end.div_ceil(sector))
+        };
+        let ((start, end), (other_start, other_end)) = (span(self), span(other));
+        self.path == other.path && start < other_end && other_start < end
+    }
+
+    /// Whether an environment was here, or nothing: what was one and is torn still names variables, and what is blank is all zeros or
+    /// all ones. A UBI volume, or a file of its own, is there for nothing else.
+    pub fn may_be_an_environment(&self) -> bool {
+        match self.medium {
+            Medium::Ubi => return true,
+            Medium::File if self.whole_file() => return true,
+            _ => {}
+        }
+        let Ok(Some(image)) = self.read() else { return false };
+        let names = |name: &[u8]| image.windows(name.len()).any(|bytes| bytes == name);
+        let is_filled = |with: u8| image.iter().all(|byte| *byte == with);
+        is_filled(0) || is_filled(0xff) || names(b"\0bootcmd=") || names(b"\0mender_boot_part=")
+    }
+
     /// How the flag of a copy in this place is used.
     pub fn scheme(&self) -> Scheme {
         match self.medium {

@@ -2,17 +2,21 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::config;
 use super::env::{self, Env, Scheme};
 use super::media::Place;
 use crate::boot::Error;
 
+/// The lock of `fw_setenv`, unless the configuration names another one.
+const LOCK: &str = "/var/lock/fw_printenv.lock";
+
 /// The one or two places.
 #[derive(Debug)]
 pub struct Store {
     places: Vec<Place>,
+    lock: PathBuf,
 }
 
 /// What the places held when they were read.
@@ -44,7 +48,9 @@ impl Store {
     pub fn open(config: &Path) -> Result<Store, Error> {
         let object = || config.display().to_string();
         let text = fs::read(config).map_err(|source| Error::Io { act: "read", object: object(), source })?;
-        let places: Vec<Place> = config::parse(&String::from_utf8_lossy(&text))
+        let text = String::from_utf8_lossy(&text);
+        let lock = config::lock_file(&text).unwrap_or(LOCK).into();
+        let places: Vec<Place> = config::parse(&text)
             .iter()
             .map(|line| Place::find(line).map_err(|source| fault("look at", &line.device, source)))
             .collect::<Result<_, _>>()?;
@@ -52,12 +58,31 @@ impl Store {
             [] => "no line says device, offset and size",
             [one, other] if one.size() != other.size() => "the two copies differ in size",
             [one, other] if one.scheme() != other.scheme() => "one copy is on NOR flash, the other is not",
-            _ => return Ok(Store { places }),
+            [one, other] if one.overlaps(other) => "the two copies overlap or share an erase block",
+            _ => return Ok(Store { places, lock }),
         };
         Err(Error::Invalid {
             object: object(),
             found: found.to_owned(),
             next: "see fw_env.config in U-Boot's tools/env",
+        })
+    }
+
+    /// The file that keeps `fw_setenv` away while it is locked.
+    pub fn lock(&self) -> &Path {
+        &self.lock
+    }
+
+    /// Makes sure that nothing but an environment, or nothing at all, is where the copies are said to be. Ask before writing where no
+    /// copy is whole: a configuration for another board would name places where a boot loader or a table of partitions lies.
+    pub fn check_places(&self) -> Result<(), Error> {
+        let foreign = self.places.iter().find(|place| !place.may_be_an_environment());
+        foreign.map_or(Ok(()), |place| {
+            Err(Error::Invalid {
+                object: place.name(),
+                found: "what is there was never an environment of U-Boot".to_owned(),
+                next: "correct fw_env.config; if it is right, fill the place with zeros, and the client makes the environment anew",
+            })
         })
     }
 

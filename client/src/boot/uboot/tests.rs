@@ -222,6 +222,19 @@ fn two_copies_in_one_device_with_offsets_from_either_end() {
     fs::write(&disk, vec![0xaa; 0x4000]).unwrap();
     let config = format!("{0} 0x1000 {SIZE:#x}\n{0} -0x1000 {SIZE:#x}\n", disk.display());
     fs::write(board.folder.join("fw_env.config"), config).unwrap();
+    let error = board.open().repair(Slot::B).unwrap_err().to_string();
+    assert!(error.contains("was never an environment of U-Boot"), "{error}");
+    assert_eq!(fs::read(&disk).unwrap(), [0xaa; 0x4000], "another board's configuration spoils nothing");
+
+    let place = |at: usize, content: &[u8]| {
+        let mut bytes = fs::read(&disk).unwrap();
+        bytes[at..at + content.len()].copy_from_slice(content);
+        fs::write(&disk, bytes).unwrap();
+    };
+    // One copy is blank, the other one is torn.
+    place(0x1000, &[0; SIZE]);
+    assert!(board.open().repair(Slot::B).is_err());
+    place(0x3000, b"torn\x01board=x\0bootcmd=run");
     board.open().repair(Slot::B).unwrap();
     board.open().arm(Slot::A).unwrap();
     assert_eq!(board.state(), on_trial(Slot::A, 1));
@@ -320,13 +333,23 @@ fn a_broken_disk_is_an_error_not_a_lost_environment() {
 #[test]
 fn copies_that_destroy_each_other_are_not_written_for_ever() {
     let board = Board::new(2);
-    let file = board.copy(0);
-    let lines = [0, SIZE / 2].map(|at| format!("{} {at:#x} {SIZE:#x}\n", file.display()));
-    fs::write(board.folder.join("fw_env.config"), lines.concat()).unwrap();
+    let (file, other) = (board.copy(0), board.copy(1));
     let mut bytes = fs::read(&file).unwrap();
     bytes.resize(2 * SIZE, 0xff);
     fs::write(&file, bytes).unwrap();
+    let config = |first: &Path, second: &Path| {
+        let (first, second) = (first.display(), second.display());
+        let lines = format!("{first} 0 {SIZE:#x}\n{second} {:#x} {SIZE:#x}\n", SIZE / 2);
+        fs::write(board.folder.join("fw_env.config"), lines).unwrap();
+    };
+    config(&file, &file);
+    let error = Store::open(&board.folder.join("fw_env.config")).unwrap_err().to_string();
+    assert!(error.contains("the two copies overlap"), "{error}");
 
+    // By two names it is found out when it is written.
+    fs::remove_file(&other).unwrap();
+    fs::hard_link(&file, &other).unwrap();
+    config(&file, &other);
     let error = board.open().commit(Slot::B).unwrap_err().to_string();
     assert!(error.contains("a copy is lost when the other one is written"), "{error}");
 }
