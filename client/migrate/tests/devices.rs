@@ -80,7 +80,7 @@ fn what_would_make_another_device_of_it_is_refused() {
                     Some(r#"{"ServerURL": "https://x", "Security": {"AuthPrivateKey": "pkcs11:x"}}"#),
                 )
             },
-            "AuthPrivateKey",
+            "pkcs11:x",
         ),
         (|d| spoil(d, "systemd/there/rota.service", None), "install rota first"),
         (|d| spoil(d, "usr/sbin/rota", None), "install rota first"),
