@@ -39,14 +39,10 @@ endef
 UBOOT_POST_PATCH_HOOKS += ROTA_MAKE_UBOOT_FRAGMENTS
 UBOOT_POST_RSYNC_HOOKS += ROTA_MAKE_UBOOT_FRAGMENTS
 
-# A place that the configuration does not take would be found out in the field.
 define ROTA_CHECK_UBOOT_CONFIG
-	$(Q)grep -E '^CONFIG_ENV_(IS_IN|SIZE|ADDR|OFFSET)' $(@D)/rota/place.cfg | while read -r line; do \
-		grep -qxF "$$line" $(@D)/.config || { \
-			echo "U-Boot did not take $$line of $(ROTA_LAYOUT)"; \
-			echo "next: name \$$(ROTA_UBOOT_FRAGMENTS) in BR2_TARGET_UBOOT_CONFIG_FRAGMENT_FILES"; \
-			exit 1; }; \
-	done
+	$(Q)$(ROTA_UBOOT_FILES)/rota-uboot check $(@D)/.config $(ROTA_UBOOT_FRAGMENTS) || { \
+		echo "next: name \$$(ROTA_UBOOT_FRAGMENTS) in BR2_TARGET_UBOOT_CONFIG_FRAGMENT_FILES"; \
+		exit 1; }
 endef
 UBOOT_PRE_BUILD_HOOKS += ROTA_CHECK_UBOOT_CONFIG
 

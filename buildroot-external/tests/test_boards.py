@@ -236,7 +236,7 @@ class Refusals(unittest.TestCase):
         board.write("# nothing of rota's\n", "own.fragment")
         with open(board.config, "a", encoding="utf-8") as file:
             file.write('BR2_TARGET_UBOOT_CONFIG_FRAGMENT_FILES="%s"\n' % board.path("own.fragment"))
-        self.assert_refused(board, "uboot", "U-Boot did not take CONFIG_ENV_IS_IN_MMC=y", "$(ROTA_UBOOT_FRAGMENTS)")
+        self.assert_refused(board, "uboot", "CONFIG_ENV_IS_IN_MMC=y", "$(ROTA_UBOOT_FRAGMENTS)")
 
 
 if __name__ == "__main__":

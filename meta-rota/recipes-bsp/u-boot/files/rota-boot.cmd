@@ -8,7 +8,9 @@
 #   upgrade_available  1 during a trial
 #   bootcount          boots of the trial so far; bootlimit: how many there are
 # U-Boot's own bootcount counts where it is configured (BOOTCOUNT_ENV) and has counted to 1 before this script runs; where
-# it still says 0, nobody has counted, and the script does it from then on (rota_counter).
+# it still says 0, nobody has counted, and the script does it from then on (rota_counter). Whoever counts: a count that cannot be
+# saved is not believed, since a trial that does not start would be started for ever. setexpr counts in hexadecimal, so that the limit
+# has one digit.
 #
 # Falling back is saved twice, so that both copies of the environment hold it. A slot on trial that does not start falls
 # back at once. The committed slot is tried twice, then the other one without being committed, then the board restarts.
@@ -16,7 +18,7 @@
 #
 # One command a line; `then`, `do` and `else` end a line; no backslashes, and # only in the first column: the lines are
 # joined into one. What may have many words is quoted: some U-Boots take 16. Names that begin with rota_ are variables of
-# the shell, not of the environment, and are never empty.
+# the shell, never empty, and none of the environment, which would hide them; rota_counter alone is kept there.
 
 @PREPARE@
 rota_slot=A
@@ -30,8 +32,11 @@ if test "${upgrade_available}" = "1"; then
   if test -z "${bootlimit}"; then
     setenv bootlimit 1
   fi
-  if test "${bootlimit}" = "0"; then
+  if test ${bootlimit} -lt 1; then
     setenv bootlimit 1
+  fi
+  if test ${bootlimit} -gt 9; then
+    setenv bootlimit 9
   fi
   if test -z "${bootcount}"; then
     setenv bootcount 0
@@ -41,14 +46,15 @@ if test "${upgrade_available}" = "1"; then
   fi
   if test "${rota_counter}" = "script"; then
     if setexpr bootcount ${bootcount} + 1; then
-      if saveenv; then
-        echo rota: counted boot ${bootcount}
-      else
-        rota_spent=1
-      fi
+      echo rota: counted boot ${bootcount}
     else
       rota_spent=1
     fi
+  fi
+  if saveenv; then
+    echo rota: boot ${bootcount} of the trial is noted
+  else
+    rota_spent=1
   fi
   if test ${bootcount} -gt ${bootlimit}; then
     rota_spent=1
