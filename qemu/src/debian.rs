@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::error::{Context, Error, Result};
-use crate::house::{folder, House};
+use crate::house::{folder, lock, House};
 use crate::run;
 
 /// The packages of one architecture.
@@ -31,6 +31,7 @@ impl Debian {
     /// The folder that holds the files of the package, at the version that the lists name.
     /// A package whose version left the archive is looked up anew.
     pub fn unpacked(&self, package: &str) -> Result<PathBuf> {
+        let _lock = lock(&self.cache)?;
         if !self.has_lists() {
             self.update()?;
         }
@@ -42,9 +43,7 @@ impl Debian {
 
     /// The kernel package that a metapackage such as `linux-image-cloud-amd64` stands for.
     pub fn kernel(&self, metapackage: &str) -> Result<String> {
-        if !self.has_lists() {
-            self.update()?;
-        }
+        self.fill_lists()?;
         let answer = run::output(self.apt("apt-cache").args(["depends", "--important", metapackage]))?;
         let depends = answer.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
         depends.map(|rest| format!("linux-image-{rest}")).ok_or_else(|| Error::Unexpected {
@@ -56,9 +55,7 @@ impl Debian {
 
     /// The packages with all that they depend on.
     pub fn closure(&self, packages: &[&str]) -> Result<Vec<String>> {
-        if !self.has_lists() {
-            self.update()?;
-        }
+        self.fill_lists()?;
         let mut apt = self.apt("apt-cache");
         apt.args(["depends", "--recurse", "--important", "--no-conflicts", "--no-breaks", "--no-replaces"]);
         let answer = run::output(apt.args(packages))?;
@@ -90,9 +87,8 @@ impl Debian {
 
     /// apt with the lists of source packages, from where the host has its binary packages of Debian from.
     fn apt_of_sources(&self, program: &str) -> Result<Command> {
-        if !self.has_lists() {
-            self.update()?;
-        }
+        self.fill_lists()?;
+        let _lock = lock(&self.cache)?;
         let (list, lists) = (self.cache.join("apt/sources.list"), self.cache.join("apt/source-lists"));
         let apt = |program: &str| {
             let mut apt = self.apt(program);
@@ -114,9 +110,7 @@ impl Debian {
 
     /// As [`Debian::unpacked`] for several packages: apt is asked once for all that are in the cache.
     pub fn all_unpacked(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
-        if !self.has_lists() {
-            self.update()?;
-        }
+        self.fill_lists()?;
         let shown = run::output(self.apt("apt-cache").args(["show", "--no-all-versions"]).args(packages))?;
         let stanzas: Vec<_> = shown.split("\n\n").collect();
         let kept = |package: &&str| {
@@ -157,6 +151,14 @@ impl Debian {
         fs::rename(&tree, &files).context("move", tree.display())?;
         fs::remove_dir_all(&work).context("remove", work.display())?;
         Ok(files)
+    }
+
+    fn fill_lists(&self) -> Result<()> {
+        let _lock = lock(&self.cache)?;
+        match self.has_lists() {
+            true => Ok(()),
+            false => self.update(),
+        }
     }
 
     fn has_lists(&self) -> bool {

@@ -67,23 +67,36 @@ impl House {
         folder(self.build.join("qemu-cache"))
     }
 
-    /// The right to add to the cache, for as long as what this returns is kept: scenarios that start at the same time would unpack the
-    /// same package twice.
-    pub fn lock_cache(&self) -> Result<File> {
-        let path = self.cache()?.join("lock");
-        let file = File::create(&path).context("make", path.display())?;
-        file.lock().context("lock", path.display())?;
-        Ok(file)
-    }
-
-    /// An empty folder for the scenario called `name`. It stays after the run, for people to look into.
-    pub fn scene(&self, name: &str) -> Result<PathBuf> {
-        let scene = self.build.join("qemu-lab").join(name);
+    /// An empty folder for the scenario called `name`, and a lock on it: the scenario must not run twice at a time. The folder stays
+    /// after the run, for people to look into.
+    pub fn scene(&self, name: &str) -> Result<(PathBuf, File)> {
+        let scenes = folder(self.build.join("qemu-lab"))?;
+        let (scene, file) = (scenes.join(name), scenes.join(format!("{name}.lock")));
+        let lock = File::create(&file).context("make", file.display())?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) => return Err(error).context("lock", file.display()),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Unexpected {
+                    what: format!("the scenario {name}"),
+                    expected: "one run of it at a time".into(),
+                    found: format!("another one, which holds {}", file.display()),
+                })
+            }
+        }
         if scene.exists() {
             fs::remove_dir_all(&scene).context("empty", scene.display())?;
         }
-        folder(scene)
+        Ok((folder(scene)?, lock))
     }
+}
+
+/// Waits for the right to change a folder, and keeps it as long as what this returns: others may want to at the same time.
+pub fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join("lock");
+    let file = File::create(&path).context("make", path.display())?;
+    file.lock().context("lock", path.display())?;
+    Ok(file)
 }
 
 /// Makes sure that a folder is there.

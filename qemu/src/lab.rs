@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::error::{check, Result};
@@ -44,6 +45,7 @@ pub struct Lab {
     machines: usize,
     client: Client,
     _turn: Turn,
+    _lock: File,
 }
 
 impl Lab {
@@ -52,14 +54,12 @@ impl Lab {
     pub fn new(name: &str, kind: &'static dyn Kind) -> Result<Lab> {
         let turn = Turn::take()?;
         let house = House::find()?;
-        let scene = house.scene(name)?;
+        let (scene, lock) = house.scene(name)?;
         let server = Server::start(&house, &scene)?;
-        let adding = house.lock_cache()?;
         let base = Tree::base(&house, kind, scene.join("base.tree"))?;
-        drop(adding);
         let client =
-            Client { server: server.address_for_machines(), ca: server.ca()?, health: "20s", trial: "50s" };
-        Ok(Lab { server, kind, house, scene, base, machines: 0, client, _turn: turn })
+            Client { server: server.address_for_machines(), ca: server.ca()?, health: "60s", trial: "150s" };
+        Ok(Lab { server, kind, house, scene, base, machines: 0, client, _turn: turn, _lock: lock })
     }
 
     /// The folder with all that the scenario leaves behind.

@@ -74,21 +74,28 @@ impl Release {
         self
     }
 
+    /// Its trial does not take long to be given up: it is known to fail.
+    pub fn impatient(mut self) -> Release {
+        self.client.health = "20s";
+        self.client.trial = "50s";
+        self
+    }
+
     /// The client ends as soon as it starts.
     pub fn with_client_that_exits(self) -> Release {
-        self.with_file("/usr/sbin/rota", b"#!/bin/sh\nexit 1\n", 0o755)
+        self.impatient().with_file("/usr/sbin/rota", b"#!/bin/sh\nexit 1\n", 0o755)
     }
 
     /// The client looks for its server where there is none.
     pub fn with_server(mut self, address: &str) -> Release {
         self.client.server = address.into();
-        self
+        self.impatient()
     }
 
     /// The client trusts another authority (PEM) than the server's.
     pub fn with_ca(mut self, ca: &[u8]) -> Release {
         self.client.ca = ca.to_vec();
-        self
+        self.impatient()
     }
 
     /// The artifact says that it is for other devices.

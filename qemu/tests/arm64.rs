@@ -5,7 +5,7 @@ use std::fs;
 use rota_qemu::error::{check, Context, Result};
 use rota_qemu::kind::{Arm64, Arm64Fast, Copies, Kind, Slot};
 use rota_qemu::lab::Lab;
-use rota_qemu::machine::Machine;
+use rota_qemu::machine::{Machine, BOOT};
 use rota_qemu::server::UPDATE;
 
 #[test]
@@ -64,6 +64,7 @@ fn an_environment_may_get_lost() -> Result<()> {
         destroy(&mut machine, &[lost])?;
         machine.power_on()?;
         check("the slot", machine.wait_until_up()?.slot, Slot::B)?;
+        machine.wait_for("one copy of U-Boot's environment was lost", BOOT)?;
         machine.expect_committed(Slot::B, "good")?;
     }
 
@@ -86,8 +87,10 @@ fn an_environment_may_get_lost() -> Result<()> {
     destroy(&mut machine, &[0, 1])?;
     machine.power_on()?;
     check("the slot", machine.wait_until_up()?.slot, Slot::A)?;
+    machine.wait_for("U-Boot's environment was lost", BOOT)?;
     let release = machine.running()?.release;
     machine.expect_committed(Slot::A, &release)?;
+    machine.expect_said("rota doctor", &["ok boot environment: every copy is whole"])?;
 
     println!("both copies are destroyed in a trial: it is not committed unless it is the one that the journal knows");
     lab.publish(lab.release("lost"))?;

@@ -40,6 +40,29 @@ fn a_slot_that_does_not_start() -> Result<()> {
 }
 
 #[test]
+fn the_boot_records_get_lost_in_a_trial() -> Result<()> {
+    let mut lab = Lab::new("faults-records", &X86_64)?;
+    let mut machine = lab.machine()?;
+    let device = lab.server.accept_next(BOOT)?;
+    let mut home = (Slot::A, FIRST_RELEASE.to_string());
+    for (name, lost) in [("without-1", &[1][..]), ("without-2", &[2]), ("without-both", &[1, 2])] {
+        println!("{name}: {lost:?} lost");
+        let deployment = armed(&lab, &mut machine, &device, name)?;
+        lost.iter().try_for_each(|copy| Records::destroy(&machine.disk(), *copy))?;
+        machine.power_on()?;
+        let end = lab.server.watch(&deployment, UPDATE, |_| ())?;
+        println!("  {} {}", end.status, end.substate);
+        match end.status.as_str() {
+            "success" => home = (home.0.other(), name.into()),
+            _ => check("that the report says why", end.substate.contains("slot"), true)?,
+        }
+        machine.expect_committed(home.0, &home.1)?;
+        machine.expect_said("rota doctor", &["ok boot records: two copies"])?;
+    }
+    check("that one copy was enough for a trial", home.1.starts_with("without-"), true)
+}
+
+#[test]
 fn the_data_partition_fails_in_a_trial() -> Result<()> {
     let mut lab = Lab::new("faults-data", &X86_64)?;
     let mut machine = lab.machine()?;
@@ -108,7 +131,7 @@ fn the_data_partition_fails_in_a_trial() -> Result<()> {
 /// Sends out a release, and cuts the power when its trial is armed.
 fn armed(lab: &Lab, machine: &mut Machine, device: &Device, release: &str) -> Result<Deployment> {
     let slot = machine.loader()?.committed.other();
-    lab.publish(lab.release(release))?;
+    lab.publish(lab.release(release).impatient())?;
     let deployment = lab.server.deploy(release, device)?;
     machine.wait_for("restarting into the trial", UPDATE)?;
     machine.cut_power()?;

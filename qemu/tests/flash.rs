@@ -37,7 +37,7 @@ reboot -f
 fn the_environment_on_nand_and_in_ubi_volumes() -> Result<()> {
     let _turn = Turn::take()?;
     let house = House::find()?;
-    let scene = house.scene("flash")?;
+    let (scene, _lock) = house.scene("flash")?;
     let debian = Debian::new(&house, "amd64")?;
     let tree = Tree::small(&debian, "linux-image-amd64", &["nandsim", "ubi"], scene.join("initramfs"))?;
     let kernel = scene.join("vmlinuz");

@@ -56,7 +56,7 @@ fn a_good_release_stays_and_bad_ones_fall_back() -> Result<()> {
     machine.expect_committed(Slot::B, "release-2")?;
 
     println!("a release under whose trial the data partition fails rolls itself back");
-    lab.publish(lab.release("no-data").with_file("/etc/rota/health.d/10-fails", FAILING, 0o755))?;
+    lab.publish(lab.release("no-data").impatient().with_file("/etc/rota/health.d/10-fails", FAILING, 0o755))?;
     let deployment = lab.server.deploy("no-data", &device)?;
     machine.wait_for("cannot write /var/lib/rota/journal", UPDATE)?;
     let why = "the trial's client ran, but the machine was restarted before it committed";

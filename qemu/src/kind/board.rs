@@ -2,7 +2,7 @@
 //! real wic does, from the board's `layout.toml`. So do the client's configuration, `fstab`, `fw_env.config`, the boot script
 //! and the place of U-Boot's environment follow from it; programs and kernel are the lab's.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -73,6 +73,7 @@ struct Build {
     folder: PathBuf,
     config: PathBuf,
     layout: PathBuf,
+    _lock: File,
 }
 
 impl Board {
@@ -91,7 +92,6 @@ impl Board {
         let client = forever(build.derive(house, "client")?);
         let kernel_file = forever(facts["kernel"].as_str().unwrap_or_default().into());
         let mut kernel = None;
-        let adding = house.lock_cache()?;
         match model.architecture {
             "amd64" => build.add_grub(house)?,
             _ => {
@@ -101,7 +101,6 @@ impl Board {
                 kernel = Some(linux::build(house, name, &fragments)?);
             }
         }
-        drop(adding);
         build.write("target", kernel_file, b"the lab's own")?;
         build.write("target", "etc/fstab", b"")?;
         folder(build.folder.join("target/var/lib"))?;
@@ -132,10 +131,10 @@ impl Board {
 
 impl Build {
     fn new(house: &House, model: &Model) -> Result<Build> {
-        let folder = house.scene(&format!("{}-build", model.name))?;
+        let (folder, _lock) = house.scene(&format!("{}-build", model.name))?;
         let config = house.source("buildroot-external/configs")?.join(model.config);
         let layout = folder.join(format!("{}.toml", model.name));
-        let build = Build { folder, config, layout };
+        let build = Build { folder, config, layout, _lock };
         let original = house.source(&format!("meta-rota/files/layouts/{}.toml", model.name))?;
         let text = fs::read_to_string(&original).context("read", original.display())?;
         let text = text.replace("[boot]\n", &format!("[boot]\n{}", model.more));

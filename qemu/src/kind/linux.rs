@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::debian::Debian;
 use crate::disk;
 use crate::error::{Context, Result};
-use crate::house::{folder, House};
+use crate::house::{folder, lock, House};
 use crate::run;
 
 const PACKAGE: &str = "linux-source-6.1";
@@ -35,7 +35,9 @@ pub fn build(house: &House, name: &str, fragments: &[PathBuf]) -> Result<PathBuf
         inputs.extend(fs::read(fragment).context("read", fragment.display())?);
     }
     let key = disk::digest(&inputs[..]).context("read", "the kernel's inputs")?;
-    let done = folder(house.cache()?.join("linux"))?.join(format!("{name}-{}", &key[..16]));
+    let kernels = folder(house.cache()?.join("linux"))?;
+    let _lock = lock(&kernels)?;
+    let done = kernels.join(format!("{name}-{}", &key[..16]));
     if !done.exists() {
         println!("building Linux for {name} (some minutes)");
         let work = folder(done.with_extension("part"))?;

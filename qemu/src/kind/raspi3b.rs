@@ -112,7 +112,7 @@ impl Kind for Raspi3b {
     }
 
     fn wrong(&self) -> &'static [&'static str] {
-        &["boot records", "watchdog"]
+        &["boot environment", "boot prompt", "watchdog", "clock"]
     }
 
     fn layout(&self) -> Layout {

@@ -9,7 +9,7 @@ use super::{BootLoader, Loader};
 use crate::debian::Debian;
 use crate::disk;
 use crate::error::{Context, Error, Result};
-use crate::house::{folder, House};
+use crate::house::{folder, lock, House};
 use crate::run;
 
 /// U-Boot with rota's boot script.
@@ -31,6 +31,7 @@ const BUILD: &str = r#"set -e
     cd "$2/build"
     "$1/scripts/kconfig/merge_config.sh" -m .config "$5"
     make -s -C "$1" O="$2/build" olddefconfig
+    "$3/rota-uboot" check .config "$5"
     make -s -C "$1" O="$2/build" -j2 KCPPFLAGS="$7" u-boot.bin u-boot-initial-env
     "$3/rota-uboot" "$4" "$2/rota" u-boot-initial-env
     cp u-boot.bin u-boot-initial-env "$2/rota/rota-env.txt" "$2"
@@ -57,6 +58,7 @@ impl UBoot {
     /// Builds it for a machine of the lab's own, of an architecture (Debian's name of it), unless that was done from the same inputs
     /// before.
     pub fn build(house: &House, machine: &str, architecture: &str) -> Result<UBoot> {
+        let _lock = lock(&folder(house.cache()?.join("u-boot"))?)?;
         let (files, machines) = (house.source(FILES)?, house.source(MACHINES)?);
         let conf = machines.join(format!("{machine}.conf"));
         let script = folder(house.cache()?.join("u-boot").join(format!("{machine}.script")))?;
@@ -71,6 +73,7 @@ impl UBoot {
 
     /// The same for a board, with neither patch nor flags: `conf` and `fragments` are files.
     pub fn build_for_board(house: &House, board: &str, conf: &Path, fragments: &Path) -> Result<UBoot> {
+        let _lock = lock(&folder(house.cache()?.join("u-boot"))?)?;
         let (conf, fragments, patch) = (conf.to_path_buf(), read(fragments)?, "/dev/null".into());
         let (machine, architecture) = (board, "arm64");
         UBoot::cook(house, Recipe { machine, architecture, conf, fragments, patch, flags: "" })
@@ -111,6 +114,7 @@ impl UBoot {
     /// A loader that is built already, with the boot script for a machine. Its built-in environment is the one to begin with, but for
     /// the variable `without`.
     pub fn adopt(house: &House, machine: &str, program: &Path, without: &str) -> Result<UBoot> {
+        let _lock = lock(&folder(house.cache()?.join("u-boot"))?)?;
         let folder = folder(house.cache()?.join("u-boot").join(machine))?;
         let (loader, built_in) = (folder.join(BINARY), folder.join("u-boot-initial-env"));
         fs::copy(program, &loader).context("write", loader.display())?;
