@@ -138,6 +138,11 @@ fn a_trial_that_never_ran_is_reported_by_the_slot_that_comes_back() {
     assert!(log.contains("writing rootfs.ext4") && log.contains(&reason), "{log}");
     assert_eq!((machine.artifact_name().as_str(), machine.boot_state().committed), ("rel-1", Slot::A));
     assert_eq!(machine.journal().attempts.len(), 1);
+    assert!(is_unusable(&machine, Slot::B), "a boot loader that loses its records must not start it");
+}
+
+fn is_unusable(machine: &Machine, slot: Slot) -> bool {
+    machine.slot(slot)[..4096].iter().all(|byte| *byte == 0)
 }
 
 #[test]
@@ -175,6 +180,7 @@ fn a_trial_that_does_not_reach_the_server_rolls_back_and_tells_why() {
     assert_eq!(reason, expected);
     assert!(log.contains("rolling back"), "{log}");
     assert_eq!(machine.artifact_name(), "rel-1");
+    assert!(is_unusable(&machine, Slot::B));
     let inventory = server.inventory();
     assert!(inventory["last_attempt"].as_str().unwrap().contains("TLS: unknown issuer"));
 }

@@ -175,10 +175,16 @@ impl Handler for Rootfs {
 
     fn cleanup(&self, cx: &mut Context<'_>) -> Result<(), String> {
         // A trial that is still armed belongs to an update that has failed.
-        match cx.device.view()?.standing() {
-            Standing::Armed => cx.device.boot()?.cancel().map_err(text),
-            _ => Ok(()),
+        if cx.device.view()?.standing() == Standing::Armed {
+            cx.device.boot()?.cancel().map_err(text)?;
         }
+        let view = cx.device.view()?;
+        let is_back = Some(view.booted) == cx.update.origin && view.standing() == Standing::Committed;
+        // Nobody wants back what was refused, but a boot loader that has lost its records would start it, again and again.
+        if is_back && !cx.update.committed && cx.update.attempt.slot.is_some() {
+            target(cx.device, view.booted)?.invalidate().map_err(text)?;
+        }
+        Ok(())
     }
 
     /// Asks the boot loader first: its records are what counts.
