@@ -138,7 +138,8 @@ class Installed(unittest.TestCase):
 
     def test_with_start_scripts(self):
         self.assertEqual(self.install("sysv"), {
-            "/usr/sbin/rota": True, "/usr/lib/rota/rota-guard": True, "/usr/sbin/rota-grow-data": True,
+            "/usr/sbin/rota": True, "/usr/lib/rota/rota-data": True, "/usr/lib/rota/rota-guard": True,
+            "/usr/sbin/rota-grow-data": True,
             "/usr/lib/rota/modules/v3/board.py": True, "/usr/lib/rota/modules/v3/single-file": True,
             "/etc/init.d/S00rota-guard": True,
             "/etc/init.d/S37rota-grow-data": True, "/etc/init.d/S80rota": True})
@@ -146,7 +147,8 @@ class Installed(unittest.TestCase):
     def test_with_systemd(self):
         units = "/usr/lib/systemd/system/"
         self.assertEqual(self.install("systemd"), {
-            "/usr/sbin/rota": True, "/usr/lib/rota/rota-guard": True, "/usr/sbin/rota-grow-data": True,
+            "/usr/sbin/rota": True, "/usr/lib/rota/rota-data": True, "/usr/lib/rota/rota-guard": True,
+            "/usr/sbin/rota-grow-data": True,
             "/usr/lib/rota/modules/v3/board.py": True, "/usr/lib/rota/modules/v3/single-file": True,
             units + "rota.service": False,
             units + "rota-guard.service": False, units + "rota-grow-data.service": False})

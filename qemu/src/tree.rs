@@ -44,6 +44,8 @@ impl Tree {
         let tree = Tree::without_kernel(&debian, at)?;
         tree.add_kernel_of(&debian, kind)?;
         tree.add_rota(house, kind)?;
+        let e2fsck = debian.unpacked("e2fsck-static")?.join("sbin/e2fsck.static");
+        tree.copy(&e2fsck, "/sbin/e2fsck", 0o755)?;
         match kind.init() {
             Init::BusyBox => tree.add_init(kind)?,
             Init::Systemd => systemd::add(&tree, &debian, house, kind)?,
@@ -242,7 +244,13 @@ impl Tree {
 
     fn add_rota(&self, house: &House, kind: &dyn Kind) -> Result<()> {
         self.copy(&house.client(kind.architecture())?, "/usr/sbin/rota", 0o755)?;
-        self.copy(&house.source("client/dist/rota-guard")?, "/usr/lib/rota/rota-guard", 0o755)?;
+        for name in ["rota-guard", "rota-data"] {
+            self.copy(
+                &house.source(&format!("client/dist/{name}"))?,
+                &format!("/usr/lib/rota/{name}"),
+                0o755,
+            )?;
+        }
         self.link("var/lib/rota", "/data/rota")
     }
 

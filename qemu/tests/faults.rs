@@ -63,6 +63,22 @@ fn the_boot_records_get_lost_in_a_trial() -> Result<()> {
 }
 
 #[test]
+fn a_torn_superblock_of_the_data_partition_is_repaired() -> Result<()> {
+    let mut lab = Lab::new("faults-superblock", &X86_64)?;
+    let mut machine = lab.machine()?;
+    let device = lab.server.accept_next(BOOT)?;
+    let deployment = armed(&lab, &mut machine, &device, "torn")?;
+    // The checksum at its end is that of another one.
+    change_data(&machine, r#"printf '\0\0\0\0' | dd of="$1" bs=1 seek=2044 conv=notrunc"#)?;
+    machine.power_on()?;
+    machine.wait_for("rota-data: /data is not mounted", BOOT)?;
+    machine.wait_for("rota-data: /data is mounted", BOOT)?;
+    lab.server.expect_success(&deployment, UPDATE)?;
+    machine.expect_committed(Slot::B, "torn")?;
+    machine.expect_said("rota doctor", &["ok data partition: /data/rota lies on", "ok journal:"])
+}
+
+#[test]
 fn the_data_partition_fails_in_a_trial() -> Result<()> {
     let mut lab = Lab::new("faults-data", &X86_64)?;
     let mut machine = lab.machine()?;

@@ -35,6 +35,7 @@ define ROTA_INSTALL_TARGET_CMDS
 		$(@D)/target/$(RUSTC_TARGET_NAME)/$(if $(BR2_ENABLE_DEBUG),debug,release)/rota \
 		$(TARGET_DIR)/usr/sbin/rota
 	$(INSTALL) -D -m 0755 $(@D)/dist/rota-guard $(TARGET_DIR)/usr/lib/rota/rota-guard
+	$(INSTALL) -D -m 0755 $(@D)/dist/rota-data $(TARGET_DIR)/usr/lib/rota/rota-data
 	$(foreach module,$(call qstrip,$(BR2_PACKAGE_ROTA_MODULES)), \
 		$(INSTALL) -D -m 0755 $(if $(findstring /,$(module)),,$(@D)/modules/)$(module) \
 			$(TARGET_DIR)/usr/lib/rota/modules/v3/$(notdir $(module))
