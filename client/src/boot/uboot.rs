@@ -52,6 +52,22 @@ impl UBoot {
         Ok(UBoot { store, built_in: folder.join("u-boot-initial-env"), parts: settings.parts })
     }
 
+    /// Keeps `fw_setenv` away. Where there is no folder for its lock, there is no `fw_setenv` either.
+    fn lock(&self) -> Result<Option<Lock>, Error> {
+        let file = self.store.lock();
+        let name = file.display();
+        match Lock::take(file, Duration::from_secs(10)) {
+            Ok(Some(lock)) => Ok(Some(lock)),
+            Ok(None) => {
+                Err(Error::Refused(format!("another program changes U-Boot's environment and holds {name}")))
+            }
+            Err(error) => {
+                log::debug!("cannot lock {name}: {error}");
+                Ok(None)
+            }
+        }
+    }
+
     fn part(&self, slot: Slot) -> u32 {
         self.parts[slot as usize]
     }
@@ -132,7 +148,7 @@ impl Boot for UBoot {
     }
 
     fn invalidate(&mut self, slot: Slot) -> Result<(), Error> {
-        let _lock = lock(self.store.lock())?;
+        let _lock = self.lock()?;
         let env = self.current()?;
         let committed = self.read(&env)?.committed;
         if slot == committed {
@@ -146,7 +162,7 @@ impl Boot for UBoot {
     }
 
     fn arm(&mut self, slot: Slot) -> Result<(), Error> {
-        let _lock = lock(self.store.lock())?;
+        let _lock = self.lock()?;
         let env = self.current()?;
         let state = self.read(&env)?;
         if slot == state.committed {
@@ -168,7 +184,7 @@ impl Boot for UBoot {
     }
 
     fn commit(&mut self, slot: Slot) -> Result<(), Error> {
-        let _lock = lock(self.store.lock())?;
+        let _lock = self.lock()?;
         let env = self.current()?;
         let already =
             matches!(self.read(&env), Ok(State { committed, trial: None, .. }) if committed == slot);
@@ -176,13 +192,13 @@ impl Boot for UBoot {
     }
 
     fn cancel(&mut self) -> Result<(), Error> {
-        let _lock = lock(self.store.lock())?;
+        let _lock = self.lock()?;
         let env = self.current()?;
         self.store.settle(&without_trial(self, env)?)
     }
 
     fn repair(&mut self, fallback: Slot) -> Result<Option<String>, Error> {
-        let _lock = lock(self.store.lock())?;
+        let _lock = self.lock()?;
         let copies = self.store.load()?;
         let name = self.store.name();
         let Some(env) = copies.current() else {
@@ -234,21 +250,6 @@ fn without_trial(boot: &UBoot, env: Env) -> Result<Env, Error> {
         State { trial: Some(_), committed, .. } => boot.naming(env, committed, false),
         _ => env,
     })
-}
-
-/// Keeps `fw_setenv` away. Where there is no folder for its lock, there is no `fw_setenv` either.
-fn lock(file: &Path) -> Result<Option<Lock>, Error> {
-    let name = file.display();
-    match Lock::take(file, Duration::from_secs(10)) {
-        Ok(Some(lock)) => Ok(Some(lock)),
-        Ok(None) => {
-            Err(Error::Refused(format!("another program changes U-Boot's environment and holds {name}")))
-        }
-        Err(error) => {
-            log::debug!("cannot lock {name}: {error}");
-            Ok(None)
-        }
-    }
 }
 
 #[cfg(test)]

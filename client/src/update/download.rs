@@ -106,13 +106,7 @@ impl Engine {
         let Engine { device, journal, provides, signals, .. } = self;
         let update = journal.record.update.get_or_insert_with(Update::default);
         let mut cx = Context { device, update, signals };
-        let taken = take_payload(reader, handler.as_ref(), &mut cx, provides);
-        if taken.is_err() {
-            if let Err(why) = handler.discard(&mut cx) {
-                log::error!("{why}");
-            }
-        }
-        taken
+        take_payload(reader, handler.as_ref(), &mut cx, provides)
     }
 
     /// With keys configured, one of them must have signed the artifact.

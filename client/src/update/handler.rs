@@ -39,10 +39,6 @@ pub trait Handler {
     fn downloaded(&self, _: &mut Context<'_>, _files: &[FileSummary]) -> Result<(), String> {
         Ok(())
     }
-    /// The artifact is not what it should be: what was taken of the payload may not be used.
-    fn discard(&self, _: &mut Context<'_>) -> Result<(), String> {
-        Ok(())
-    }
     /// Installs it.
     fn install(&self, cx: &mut Context<'_>) -> Result<(), String>;
     /// Which restart it needs, asked after `install`.

@@ -82,15 +82,6 @@ impl Handler for Rootfs {
         Ok(())
     }
 
-    fn discard(&self, cx: &mut Context<'_>) -> Result<(), String> {
-        let (_, origin) = slots(cx)?;
-        match cx.update.attempt.slot {
-            // A boot loader that finds no other way would boot a slot that looks whole.
-            Some(_) => target(cx.device, origin)?.invalidate().map_err(text),
-            None => Ok(()),
-        }
-    }
-
     fn install(&self, cx: &mut Context<'_>) -> Result<(), String> {
         let (slot, _) = slots(cx)?;
         settled(cx.device)?;
@@ -180,7 +171,7 @@ impl Handler for Rootfs {
         }
         let view = cx.device.view()?;
         let is_back = Some(view.booted) == cx.update.origin && view.standing() == Standing::Committed;
-        // Nobody wants back what was refused, but a boot loader that has lost its records would start it, again and again.
+        // Nobody wants back what was refused or rolled back, but a boot loader that has lost its records would start it, again and again.
         if is_back && !cx.update.committed && cx.update.attempt.slot.is_some() {
             target(cx.device, view.booted)?.invalidate().map_err(text)?;
         }

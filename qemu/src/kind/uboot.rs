@@ -49,6 +49,11 @@ struct Recipe<'a> {
     flags: &'static str,
 }
 
+/// Where built loaders are kept.
+fn loaders(house: &House) -> Result<PathBuf> {
+    folder(house.cache()?.join("u-boot"))
+}
+
 /// U-Boot for a machine, built.
 pub struct UBoot {
     folder: PathBuf,
@@ -58,10 +63,10 @@ impl UBoot {
     /// Builds it for a machine of the lab's own, of an architecture (Debian's name of it), unless that was done from the same inputs
     /// before.
     pub fn build(house: &House, machine: &str, architecture: &str) -> Result<UBoot> {
-        let _lock = lock(&folder(house.cache()?.join("u-boot"))?)?;
+        let _lock = lock(&loaders(house)?)?;
         let (files, machines) = (house.source(FILES)?, house.source(MACHINES)?);
         let conf = machines.join(format!("{machine}.conf"));
-        let script = folder(house.cache()?.join("u-boot").join(format!("{machine}.script")))?;
+        let script = folder(loaders(house)?.join(format!("{machine}.script")))?;
         run::output(Command::new(files.join("rota-uboot")).arg(&conf).arg(&script))?;
         let mut fragments = read(&files.join("rota.cfg"))?;
         fragments.extend(read(&script.join("rota-bootcmd.cfg"))?);
@@ -73,7 +78,7 @@ impl UBoot {
 
     /// The same for a board, with neither patch nor flags: `conf` and `fragments` are files.
     pub fn build_for_board(house: &House, board: &str, conf: &Path, fragments: &Path) -> Result<UBoot> {
-        let _lock = lock(&folder(house.cache()?.join("u-boot"))?)?;
+        let _lock = lock(&loaders(house)?)?;
         let (conf, fragments, patch) = (conf.to_path_buf(), read(fragments)?, "/dev/null".into());
         let (machine, architecture) = (board, "arm64");
         UBoot::cook(house, Recipe { machine, architecture, conf, fragments, patch, flags: "" })
@@ -93,7 +98,7 @@ impl UBoot {
         }
         let key = disk::digest(&inputs[..]).context("read", "U-Boot's inputs")?;
         let machine = recipe.machine;
-        let done = house.cache()?.join("u-boot").join(format!("{machine}-{}", &key[..16]));
+        let done = loaders(house)?.join(format!("{machine}-{}", &key[..16]));
         if !done.exists() {
             println!("building U-Boot for {machine} (about a minute)");
             let work = folder(done.with_extension("part"))?;
@@ -114,8 +119,8 @@ impl UBoot {
     /// A loader that is built already, with the boot script for a machine. Its built-in environment is the one to begin with, but for
     /// the variable `without`.
     pub fn adopt(house: &House, machine: &str, program: &Path, without: &str) -> Result<UBoot> {
-        let _lock = lock(&folder(house.cache()?.join("u-boot"))?)?;
-        let folder = folder(house.cache()?.join("u-boot").join(machine))?;
+        let _lock = lock(&loaders(house)?)?;
+        let folder = folder(loaders(house)?.join(machine))?;
         let (loader, built_in) = (folder.join(BINARY), folder.join("u-boot-initial-env"));
         fs::copy(program, &loader).context("write", loader.display())?;
         fs::write(&built_in, built_in_environment(&read(program)?, without))
